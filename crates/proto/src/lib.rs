@@ -1,0 +1,21 @@
+//! Vocabulary and decisions of jeton, the OAuth 2.0 client-credentials system.
+//!
+//! Everything here is pure: values in (`now`, a jitter fraction), values out. There is no async, clock, random
+//! source, file or socket in this crate; the crates around it (`jeton`, `jeton-guard`, `jeton-server`) are the
+//! drivers. Most callers do not need this crate directly: they use the one that drives it.
+//!
+//! - [`wire`]: what goes over the wire, parsed strictly and rendered exactly (RFC 6749, 6750, 8414).
+//! - [`jose`]: signed tokens and keys (RFC 7515, 7517, 9068), compact form only, a closed list of algorithms.
+//! - [`lifecycle`], [`backoff`], [`replay`]: what a client does with a cached token, a failure, a refused call.
+//! - [`issuance`]: what an authorization server answers to a token request.
+//! - [`verification`]: what a resource server makes of a bearer token.
+
+pub mod backoff;
+pub mod issuance;
+pub mod jose;
+pub mod lifecycle;
+pub mod replay;
+pub mod secret;
+pub mod time;
+pub mod verification;
+pub mod wire;

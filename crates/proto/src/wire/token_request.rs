@@ -1,0 +1,306 @@
+//! Token requests of the client-credentials grant (RFC 6749 §4.4.2), as a server reads them and a client writes them.
+//!
+//! The parser is strict: whatever could be read in two ways is refused, because two readers that differ (a proxy and
+//! a server, say) are how a check is got around.
+
+use crate::secret::Secret;
+use crate::wire::scope::Scope;
+use std::borrow::Cow;
+
+/// The value of `grant_type` for this grant (RFC 6749 §4.4.2).
+pub const CLIENT_CREDENTIALS: &str = "client_credentials";
+/// The longest request body that is parsed, in bytes.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The most parameters in one request, those without a value and unknown ones counted too.
+pub const MAX_PARAMETERS: usize = 64;
+/// The longest name of a parameter, in bytes before decoding.
+pub const MAX_NAME_BYTES: usize = 256;
+/// The longest value of a parameter, in bytes before decoding.
+pub const MAX_VALUE_BYTES: usize = 32 * 1024;
+
+/// The parameters of a token request. One that was sent without a value is as if it had not been sent (RFC 6749 §3.2).
+///
+/// Nothing is decided here: `grant_type` may be any, `scope` may be malformed. Values without an escape are borrowed
+/// from the body.
+///
+/// ```
+/// use jeton_proto::wire::token_request::TokenRequest;
+///
+/// let request = TokenRequest::parse(b"grant_type=client_credentials&scope=read+write&client_id=")?;
+/// assert_eq!(request.grant_type.as_deref(), Some("client_credentials"));
+/// assert_eq!(request.scope.as_deref(), Some("read write"));
+/// assert!(request.client_id.is_none());
+/// # Ok::<(), jeton_proto::wire::token_request::TokenRequestError>(())
+/// ```
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct TokenRequest<'a> {
+    /// `grant_type` (RFC 6749 §4.4.2).
+    pub grant_type: Option<Cow<'a, str>>,
+    /// `client_id` (RFC 6749 §2.3.1).
+    pub client_id: Option<Cow<'a, str>>,
+    /// `client_secret` (RFC 6749 §2.3.1).
+    pub client_secret: Option<Secret<String>>,
+    /// `client_assertion_type` (RFC 7521 §4.2).
+    pub client_assertion_type: Option<Cow<'a, str>>,
+    /// `client_assertion` (RFC 7521 §4.2).
+    pub client_assertion: Option<Secret<String>>,
+    /// `scope` (RFC 6749 §3.3), as it was sent.
+    pub scope: Option<Cow<'a, str>>,
+    /// Every `resource`, in the order sent: the one parameter that may be repeated (RFC 8707 §2).
+    pub resources: Vec<Cow<'a, str>>,
+    /// `audience`: what several vendors use in place of `resource`.
+    pub audience: Option<Cow<'a, str>>,
+}
+
+impl<'a> TokenRequest<'a> {
+    /// Reads a body of the type `application/x-www-form-urlencoded`.
+    ///
+    /// Every error is an `invalid_request` of RFC 6749 §5.2, and its text repeats nothing that the caller sent.
+    pub fn parse(body: &'a [u8]) -> Result<Self, TokenRequestError> {
+        if body.len() > MAX_BODY_BYTES {
+            return Err(TokenRequestError::BodyTooLong { bytes: body.len() });
+        }
+        let mut request = Self::default();
+        let mut seen: Vec<Cow<'a, str>> = Vec::with_capacity(8);
+        for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+            if seen.len() == MAX_PARAMETERS {
+                return Err(TokenRequestError::TooManyParameters);
+            }
+            let (name, value) = split_pair(pair);
+            if name.len() > MAX_NAME_BYTES || value.len() > MAX_VALUE_BYTES {
+                return Err(TokenRequestError::ParameterTooLong);
+            }
+            let name = decode(name)?;
+            let known = Known::named(&name);
+            if seen.contains(&name) && known != Some(Known::Resource) {
+                return Err(TokenRequestError::Repeated {
+                    name: known.map(Known::as_str),
+                });
+            }
+            seen.push(name);
+            let value = decode(value)?;
+            if let Some(known) = known.filter(|_| !value.is_empty()) {
+                request.set(known, value);
+            }
+        }
+        Ok(request)
+    }
+
+    fn set(&mut self, known: Known, value: Cow<'a, str>) {
+        match known {
+            Known::GrantType => self.grant_type = Some(value),
+            Known::ClientId => self.client_id = Some(value),
+            Known::ClientSecret => self.client_secret = Some(Secret::new(value.into_owned())),
+            Known::ClientAssertionType => self.client_assertion_type = Some(value),
+            Known::ClientAssertion => self.client_assertion = Some(Secret::new(value.into_owned())),
+            Known::Scope => self.scope = Some(value),
+            Known::Resource => self.resources.push(value),
+            Known::Audience => self.audience = Some(value),
+        }
+    }
+}
+
+/// Why a body is no token request. All of them are `invalid_request` (RFC 6749 §5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenRequestError {
+    /// More than [`MAX_BODY_BYTES`].
+    #[error("the body is {bytes} bytes long, the limit is {MAX_BODY_BYTES}")]
+    BodyTooLong {
+        /// The length found.
+        bytes: usize,
+    },
+    /// More than [`MAX_PARAMETERS`].
+    #[error("the request has more than {MAX_PARAMETERS} parameters")]
+    TooManyParameters,
+    /// A name above [`MAX_NAME_BYTES`] or a value above [`MAX_VALUE_BYTES`].
+    #[error(
+        "a parameter is longer than the limit of {MAX_NAME_BYTES} bytes for a name or {MAX_VALUE_BYTES} for a value"
+    )]
+    ParameterTooLong,
+    /// A parameter that stands twice (RFC 6749 §3.2), known or not.
+    #[error("the parameter {} is repeated", .name.unwrap_or("(one this server does not know)"))]
+    Repeated {
+        /// The name, when it is one that RFC 6749, 7521 or 8707 defines.
+        name: Option<&'static str>,
+    },
+    /// A `%` without two hexadecimal digits.
+    #[error("a parameter has a percent sign that two hexadecimal digits do not follow")]
+    PercentEncoding,
+    /// Bytes that are no UTF-8.
+    #[error("a parameter is not UTF-8")]
+    Utf8,
+    /// The character U+0000.
+    #[error("a parameter has a NUL character")]
+    Nul,
+}
+
+/// What a client asks for, to be written as a request body.
+///
+/// ```
+/// use jeton_proto::wire::{scope::Scope, token_request::TokenRequestForm};
+///
+/// let scope: Scope = "orders:read".parse()?;
+/// let form = TokenRequestForm { scope: Some(&scope), ..TokenRequestForm::default() };
+/// assert_eq!(form.render()?.expose(), "grant_type=client_credentials&scope=orders%3Aread");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokenRequestForm<'a> {
+    /// The scope asked for; an empty one is left out, as `None` is.
+    pub scope: Option<&'a Scope>,
+    /// The resources asked for (RFC 8707 §2).
+    pub resources: &'a [String],
+    /// The audience asked for, for servers that do not know `resource`.
+    pub audience: Option<&'a str>,
+    /// The credential, where the method is `client_secret_post`; `None` where it goes into the header.
+    pub credential: Option<BodyCredential<'a>>,
+    /// Parameters of a vendor, in the order to be sent.
+    pub extra: &'a [(String, String)],
+}
+
+/// A client id and secret that go into the body: `client_secret_post` (RFC 6749 §2.3.1).
+#[derive(Clone, Copy, Debug)]
+pub struct BodyCredential<'a> {
+    /// The client id.
+    pub client_id: &'a str,
+    /// The client secret.
+    pub client_secret: &'a Secret<String>,
+}
+
+impl TokenRequestForm<'_> {
+    /// Writes the body, of the type `application/x-www-form-urlencoded`. It is wiped when dropped, and was never
+    /// moved while it grew, so no copy of the secret stays behind.
+    ///
+    /// An extra parameter with the name of one that this type has itself is refused: it would be a repeated one.
+    pub fn render(&self) -> Result<Secret<String>, ReservedParameter> {
+        if let Some(known) = self.extra.iter().find_map(|(name, _)| Known::named(name)) {
+            return Err(ReservedParameter { name: known.as_str() });
+        }
+        let scope = self
+            .scope
+            .filter(|scope| !scope.is_empty())
+            .map(ToString::to_string);
+        let mut pairs: Vec<(&str, &str)> = vec![(Known::GrantType.as_str(), CLIENT_CREDENTIALS)];
+        pairs.extend(scope.as_deref().map(|scope| (Known::Scope.as_str(), scope)));
+        pairs.extend(
+            self.resources
+                .iter()
+                .map(|resource| (Known::Resource.as_str(), resource.as_str())),
+        );
+        pairs.extend(self.audience.map(|audience| (Known::Audience.as_str(), audience)));
+        pairs.extend(
+            self.extra
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
+        if let Some(credential) = self.credential {
+            pairs.push((Known::ClientId.as_str(), credential.client_id));
+            pairs.push((Known::ClientSecret.as_str(), credential.client_secret.expose()));
+        }
+        // An escaped byte takes three, so this is never too little.
+        let most_bytes = pairs
+            .iter()
+            .map(|(name, value)| 3 * (name.len() + value.len()) + 2)
+            .sum();
+        let mut form = form_urlencoded::Serializer::new(String::with_capacity(most_bytes));
+        form.extend_pairs(pairs);
+        Ok(Secret::new(form.finish()))
+    }
+}
+
+/// An extra parameter has a name that this crate sets itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the extra parameter {name} has a setting of its own; use that one")]
+pub struct ReservedParameter {
+    /// The name.
+    pub name: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    GrantType,
+    ClientId,
+    ClientSecret,
+    ClientAssertionType,
+    ClientAssertion,
+    Scope,
+    Resource,
+    Audience,
+}
+
+impl Known {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "grant_type" => Some(Self::GrantType),
+            "client_id" => Some(Self::ClientId),
+            "client_secret" => Some(Self::ClientSecret),
+            "client_assertion_type" => Some(Self::ClientAssertionType),
+            "client_assertion" => Some(Self::ClientAssertion),
+            "scope" => Some(Self::Scope),
+            "resource" => Some(Self::Resource),
+            "audience" => Some(Self::Audience),
+            _ => None,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::GrantType => "grant_type",
+            Self::ClientId => "client_id",
+            Self::ClientSecret => "client_secret",
+            Self::ClientAssertionType => "client_assertion_type",
+            Self::ClientAssertion => "client_assertion",
+            Self::Scope => "scope",
+            Self::Resource => "resource",
+            Self::Audience => "audience",
+        }
+    }
+}
+
+fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
+    let mut halves = pair.splitn(2, |byte| *byte == b'=');
+    (
+        halves.next().unwrap_or_default(),
+        halves.next().unwrap_or_default(),
+    )
+}
+
+fn decode(raw: &[u8]) -> Result<Cow<'_, str>, TokenRequestError> {
+    let text = if raw.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        Cow::Owned(String::from_utf8(unescape(raw)?).map_err(|_| TokenRequestError::Utf8)?)
+    } else {
+        Cow::Borrowed(std::str::from_utf8(raw).map_err(|_| TokenRequestError::Utf8)?)
+    };
+    if text.bytes().any(|byte| byte == 0) {
+        return Err(TokenRequestError::Nul);
+    }
+    Ok(text)
+}
+
+fn unescape(raw: &[u8]) -> Result<Vec<u8>, TokenRequestError> {
+    let mut decoded = Vec::with_capacity(raw.len());
+    let mut bytes = raw.iter().copied();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => match (bytes.next().and_then(hex_digit), bytes.next().and_then(hex_digit)) {
+                (Some(high), Some(low)) => high << 4 | low,
+                (None, _) | (_, None) => return Err(TokenRequestError::PercentEncoding),
+            },
+            plain => plain,
+        });
+    }
+    Ok(decoded)
+}
+
+const fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
