@@ -63,8 +63,8 @@ impl BackoffPolicy {
     /// # Errors
     /// [`InvalidBackoffPolicy`] when a value is out of its bounds.
     pub fn new(base: Duration, cap: Duration, terminal: Duration) -> Result<Self, InvalidBackoffPolicy> {
-        let day = Duration::from_secs(24 * 60 * 60);
-        let hour = Duration::from_secs(60 * 60);
+        let day = Duration::from_hours(24);
+        let hour = Duration::from_hours(1);
         if base < Duration::from_millis(1) || base > hour {
             return Err(InvalidBackoffPolicy("the base must be from 1 ms to 1 h"));
         }
@@ -80,7 +80,13 @@ impl BackoffPolicy {
     /// The pause after `failure`, given the one before it. `jitter` is a fraction drawn from 0 to 1; with full jitter
     /// a transient pause is that fraction of its bound. A longer `Retry-After` of the server is obeyed.
     #[must_use]
-    pub fn after(&self, previous: Option<&Backoff>, failure: Failure, jitter: f64, now: Timestamp) -> Backoff {
+    pub fn after(
+        &self,
+        previous: Option<&Backoff>,
+        failure: Failure,
+        jitter: f64,
+        now: Timestamp,
+    ) -> Backoff {
         let failures = previous.map_or(0, |backoff| backoff.failures).saturating_add(1);
         let own = match failure.class {
             FailureClass::Transient => self.transient_pause(failures, jitter),

@@ -21,7 +21,7 @@ pub use registered_client::{
 /// The shortest token lifetime that can be set.
 pub const MIN_TOKEN_LIFETIME: Duration = Duration::from_secs(1);
 /// The longest token lifetime that can be set: 30 days.
-pub const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+pub const MAX_TOKEN_LIFETIME: Duration = Duration::from_hours(30 * 24);
 /// The longest audience, in bytes.
 pub const MAX_AUDIENCE_BYTES: usize = 2048;
 
@@ -40,10 +40,7 @@ impl IssuancePolicy {
             return Err(InvalidPolicy::DefaultAudience);
         }
         check_lifetime(longest_lifetime).map_err(|LifetimeOutOfBounds| InvalidPolicy::LongestLifetime)?;
-        Ok(Self {
-            default_audience,
-            longest_lifetime,
-        })
+        Ok(Self { default_audience, longest_lifetime })
     }
 }
 
@@ -129,24 +126,14 @@ fn granted_scope<'a>(
     client: &'a RegisteredClient,
     requested: Option<&str>,
 ) -> Result<Cow<'a, Scope>, Refusal> {
-    let refusal = |description, detail| Refusal {
-        code: ErrorCode::InvalidScope,
-        description,
-        detail,
-    };
+    let refusal = |description, detail| Refusal { code: ErrorCode::InvalidScope, description, detail };
     let Some(requested) = requested else {
         return Ok(Cow::Borrowed(client.granted_by_default()));
     };
     let scope: Scope = requested.parse().map_err(|error: InvalidScope| {
-        refusal(
-            "the scope is malformed: it must be scope tokens separated by spaces",
-            error.to_string(),
-        )
+        refusal("the scope is malformed: it must be scope tokens separated by spaces", error.to_string())
     })?;
-    if let Some(token) = scope
-        .tokens()
-        .find(|token| !client.settings().allowed_scope.contains(token))
-    {
+    if let Some(token) = scope.tokens().find(|token| !client.settings().allowed_scope.contains(token)) {
         let detail = format!("the scope {token} is not among those the client may have");
         return Err(refusal("the client may not have this scope", detail));
     }
@@ -159,17 +146,8 @@ fn granted_audience<'a>(
     policy: &'a IssuancePolicy,
 ) -> Result<Vec<&'a str>, Refusal> {
     let allowed = || {
-        let of_server = client
-            .settings()
-            .audiences
-            .is_empty()
-            .then_some(&policy.default_audience);
-        client
-            .settings()
-            .audiences
-            .iter()
-            .chain(of_server)
-            .map(String::as_str)
+        let of_server = client.settings().audiences.is_empty().then_some(&policy.default_audience);
+        client.settings().audiences.iter().chain(of_server).map(String::as_str)
     };
     let mut granted = Vec::with_capacity(1);
     for requested in request.resources.iter().chain(&request.audience) {
@@ -200,11 +178,7 @@ struct LifetimeOutOfBounds;
 
 fn check_lifetime(lifetime: Duration) -> Result<(), LifetimeOutOfBounds> {
     let bounded = (MIN_TOKEN_LIFETIME..=MAX_TOKEN_LIFETIME).contains(&lifetime);
-    if bounded && lifetime.subsec_nanos() == 0 {
-        Ok(())
-    } else {
-        Err(LifetimeOutOfBounds)
-    }
+    if bounded && lifetime.subsec_nanos() == 0 { Ok(()) } else { Err(LifetimeOutOfBounds) }
 }
 
 #[cfg(test)]

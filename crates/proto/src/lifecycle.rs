@@ -21,6 +21,7 @@ use crate::backoff::{Backoff, BackoffPolicy, Failure};
 use crate::time::Timestamp;
 use crate::wire::token_response::ExpiresIn;
 use policy::Windows;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,20 +108,22 @@ enum Standing {
 impl Slot {
     /// What to do with this slot at `now`; the table is at the top of this module. The windows were drawn when the
     /// token was granted.
-    #[inline]
     pub fn decide(&self, now: Timestamp) -> Decision<'_> {
-        if let Some(held) = &self.held
-            && self.rejected.is_none()
-            && held.windows.obtained_at <= now
-            && now < held.windows.advisory_at
-        {
-            return Decision::Serve(&held.token);
+        match self.first_window() {
+            Some((token, window)) if window.contains(&now) => Decision::Serve(token),
+            Some(_) | None => self.decide_outside_the_first_window(now),
         }
-        self.decide_outside_the_first_window(now)
+    }
+
+    /// The token in hand with the window in which it is served and nothing else happens, for a hot path that wants to
+    /// compare and no more.
+    pub fn first_window(&self) -> Option<(&Arc<CachedToken>, Range<Timestamp>)> {
+        let held = self.held.as_ref().filter(|_| self.rejected.is_none())?;
+        Some((&held.token, held.windows.obtained_at..held.windows.advisory_at))
     }
 
     fn decide_outside_the_first_window(&self, now: Timestamp) -> Decision<'_> {
-        let backing_off = self.backoff.and_then(|backoff| backoff.remaining(now));
+        let backing_off = self.backing_off(now);
         let Some(held) = self.usable(now) else {
             return match backing_off {
                 Some(retry_after) => Decision::Refuse { retry_after },
@@ -187,7 +190,8 @@ impl Slot {
     /// late refusal cannot drop a newer token, or when that token's rejection was already answered by a mint.
     #[must_use]
     pub fn rejected(&self, id: TokenId, now: Timestamp) -> Self {
-        let counts = self.held.as_ref().is_some_and(|held| held.token.id() == id && held.rejection_counts(now));
+        let counts =
+            self.held.as_ref().is_some_and(|held| held.token.id() == id && held.rejection_counts(now));
         let rejected = if counts { Some(id) } else { self.rejected };
         Self { rejected, ..self.clone() }
     }
@@ -222,15 +226,25 @@ impl Slot {
         sent_at: Timestamp,
     ) -> Option<Duration> {
         match expires_in {
-            ExpiresIn::Stated(lifetime) => Some(policy.bounded(lifetime)),
+            ExpiresIn::Stated(lifetime) => Some(RefreshPolicy::bounded(lifetime)),
             ExpiresIn::NotStated => match self.held.as_ref().filter(|held| held.token.id() == id) {
                 Some(held) => {
                     let left = held.windows.expires_at.saturating_since(sent_at);
-                    (left > Duration::ZERO).then(|| policy.bounded(left))
+                    (left > Duration::ZERO).then(|| RefreshPolicy::bounded(left))
                 }
                 None => Some(policy.assumed_lifetime()),
             },
         }
+    }
+
+    /// The token in hand as long as it may still be given out at `now`, though a newer one would be better.
+    pub fn backup(&self, now: Timestamp) -> Option<&Arc<CachedToken>> {
+        self.usable(now).map(|held| &held.token)
+    }
+
+    /// How much of a pause after failures is left at `now`.
+    pub fn backing_off(&self, now: Timestamp) -> Option<Duration> {
+        self.backoff.and_then(|backoff| backoff.remaining(now))
     }
 
     /// The token in hand, whatever its state.

@@ -49,7 +49,9 @@ pub fn judge<'a>(
     match (errors.peek().is_some(), bare) {
         (true, _) if errors.any(|error| error == "invalid_token") => Judgement::TokenRefused,
         (false, BareUnauthorized::RefusesToken) if names_no_error => Judgement::TokenRefused,
-        (true | false, BareUnauthorized::HandBack | BareUnauthorized::RefusesToken) => Judgement::NotAboutTheToken,
+        (true | false, BareUnauthorized::HandBack | BareUnauthorized::RefusesToken) => {
+            Judgement::NotAboutTheToken
+        }
     }
 }
 

@@ -87,12 +87,6 @@ fn whole_millis(span: Duration) -> u64 {
 pub trait Clock: Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Timestamp;
-
-    /// The time now for the hot path: never earlier than [`Clock::now`] would say, and later by at most 20 ms.
-    /// The default asks [`Clock::now`].
-    fn coarse_now(&self) -> Timestamp {
-        self.now()
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::wire::error_response::printable;
 use std::time::Duration;
 
 /// The largest clock skew that may be allowed. A larger one hides a broken clock.
-pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_mins(1);
 /// The clock skew that is allowed unless said otherwise. Machines that keep time at all agree to well under a second;
 /// every second allowed here is one that an expired token works on.
 pub const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(5);
@@ -239,7 +239,11 @@ fn verified_payload(jws: &UnverifiedJws<'_>, keys: &JwkSet) -> Result<Vec<u8>, R
     Err(Rejection::UnknownKey { key_id: jws.key_id().map(printable) })
 }
 
-fn check_claims(claims: &VerifiedClaims, expectations: &Expectations, now: Timestamp) -> Result<(), Rejection> {
+fn check_claims(
+    claims: &VerifiedClaims,
+    expectations: &Expectations,
+    now: Timestamp,
+) -> Result<(), Rejection> {
     if claims.issuer() != expectations.issuer {
         return Err(Rejection::WrongIssuer);
     }

@@ -1,5 +1,7 @@
 //! The examples of the RFCs, from `testdata/rfc`.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use jeton_proto::jose::jwk::{Jwk, SigningKey};
 use jeton_proto::jose::jws::{Algorithm, InvalidJws, UnverifiedJws};
 use serde_json::Value;
@@ -27,13 +29,15 @@ fn rfc7515_appendix_a_1_hmac_and_a_5_unsecured_are_refused() {
 
 #[test]
 fn rfc7638_thumbprint_leaves_out_what_is_not_required() {
-    let example: Value = serde_json::from_str(include_str!("../../../testdata/rfc/rfc7638-section-3.1.json")).unwrap();
+    let example: Value =
+        serde_json::from_str(include_str!("../../../testdata/rfc/rfc7638-section-3.1.json")).unwrap();
     assert_eq!(jwk(&example["key"]).thumbprint(), example["thumbprint"].as_str().unwrap());
 }
 
 #[test]
 fn rfc8037_ed25519_key_signs_and_verifies_as_printed() {
-    let example: Value = serde_json::from_str(include_str!("../../../testdata/rfc/rfc8037-appendix-a.json")).unwrap();
+    let example: Value =
+        serde_json::from_str(include_str!("../../../testdata/rfc/rfc8037-appendix-a.json")).unwrap();
     let printed = example["jws"].as_str().unwrap();
     let key = jwk(&example["key"]);
     assert_eq!(key.thumbprint(), example["thumbprint"].as_str().unwrap());
@@ -53,7 +57,8 @@ fn rfc8037_ed25519_key_signs_and_verifies_as_printed() {
 }
 
 fn rfc7515(section: &str) -> Value {
-    let file: Value = serde_json::from_str(include_str!("../../../testdata/rfc/rfc7515-appendix-a.json")).unwrap();
+    let file: Value =
+        serde_json::from_str(include_str!("../../../testdata/rfc/rfc7515-appendix-a.json")).unwrap();
     let examples = file["examples"].as_array().unwrap();
     examples.iter().find(|example| example["section"] == section).unwrap().clone()
 }

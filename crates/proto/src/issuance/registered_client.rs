@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// The token lifetime of a client that sets none: one hour.
-pub const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+pub const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 /// The longest client id, in bytes.
 pub const MAX_CLIENT_ID_BYTES: usize = 256;
 /// The most audiences of one client.
@@ -70,11 +70,7 @@ impl ClientSettings {
         if self.allowed_scope.to_string().len() > MAX_SCOPE_BYTES {
             return Err(InvalidClientSettings::AllowedScope);
         }
-        if self
-            .default_scope
-            .as_ref()
-            .is_some_and(|scope| !scope.is_subset_of(&self.allowed_scope))
-        {
+        if self.default_scope.as_ref().is_some_and(|scope| !scope.is_subset_of(&self.allowed_scope)) {
             return Err(InvalidClientSettings::DefaultScope);
         }
         if self.audiences.len() > MAX_AUDIENCES {
@@ -162,16 +158,8 @@ impl RegisteredClient {
         if secrets.is_empty() || secrets.len() > MAX_LIVE_SECRETS {
             return Err(InvalidClientSettings::Secrets);
         }
-        let granted_by_default = settings
-            .default_scope
-            .as_ref()
-            .unwrap_or(&settings.allowed_scope)
-            .clone();
-        Ok(Self {
-            settings,
-            granted_by_default,
-            secrets,
-        })
+        let granted_by_default = settings.default_scope.as_ref().unwrap_or(&settings.allowed_scope).clone();
+        Ok(Self { settings, granted_by_default, secrets })
     }
 
     /// What is set for it.

@@ -31,10 +31,7 @@ fn outcome(client: &RegisteredClient, body: &str) -> String {
 fn only_client_credentials_is_granted() {
     let client = client(settings());
     for (body, expected) in [
-        (
-            "grant_type=client_credentials&scope=orders:read",
-            "orders:read | https://as.example",
-        ),
+        ("grant_type=client_credentials&scope=orders:read", "orders:read | https://as.example"),
         ("grant_type=password", "unsupported_grant_type"),
         ("grant_type=authorization_code", "unsupported_grant_type"),
         ("grant_type=refresh_token", "unsupported_grant_type"),
@@ -51,18 +48,8 @@ fn only_client_credentials_is_granted() {
 fn a_scope_is_granted_whole_or_refused() {
     let client = client(settings());
     let asked = |scope: &str| outcome(&client, &format!("grant_type=client_credentials&scope={scope}"));
-    assert_eq!(
-        asked("orders:write+orders:read"),
-        "orders:read orders:write | https://as.example"
-    );
-    for refused in [
-        "orders:delete",
-        "orders:read+admin",
-        "ORDERS:READ",
-        "%22",
-        "a%0Ab",
-        "é",
-    ] {
+    assert_eq!(asked("orders:write+orders:read"), "orders:read orders:write | https://as.example");
+    for refused in ["orders:delete", "orders:read+admin", "ORDERS:READ", "%22", "a%0Ab", "é"] {
         assert_eq!(asked(refused), "invalid_scope", "{refused}");
     }
 }
@@ -70,34 +57,19 @@ fn a_scope_is_granted_whole_or_refused() {
 #[test]
 fn without_a_scope_the_default_is_granted() {
     let body = "grant_type=client_credentials";
-    assert_eq!(
-        outcome(&client(settings()), body),
-        "orders:read orders:write | https://as.example"
-    );
+    assert_eq!(outcome(&client(settings()), body), "orders:read orders:write | https://as.example");
     let default_scope = Some("orders:read".parse().unwrap());
     assert_eq!(
-        outcome(
-            &client(ClientSettings {
-                default_scope,
-                ..settings()
-            }),
-            body
-        ),
+        outcome(&client(ClientSettings { default_scope, ..settings() }), body),
         "orders:read | https://as.example"
     );
-    assert_eq!(
-        outcome(&client(ClientSettings::new("bare")), body),
-        " | https://as.example"
-    );
+    assert_eq!(outcome(&client(ClientSettings::new("bare")), body), " | https://as.example");
 }
 
 #[test]
 fn audiences_are_those_of_the_client_and_never_the_client_itself() {
     let audiences = vec!["https://a.example".to_owned(), "https://b.example".to_owned()];
-    let client = client(ClientSettings {
-        audiences,
-        ..ClientSettings::new("worker")
-    });
+    let client = client(ClientSettings { audiences, ..ClientSettings::new("worker") });
     let asked = |parameters: &str| outcome(&client, &format!("grant_type=client_credentials{parameters}"));
     assert_eq!(asked(""), " | https://a.example");
     assert_eq!(asked("&resource=https://b.example"), " | https://b.example");
@@ -106,21 +78,9 @@ fn audiences_are_those_of_the_client_and_never_the_client_itself() {
         asked("&resource=https://b.example&resource=https://a.example&audience=https://b.example"),
         " | https://b.example https://a.example"
     );
-    for refused in [
-        "https://as.example",
-        "https://a.example/",
-        "https://A.example",
-        "worker",
-    ] {
-        assert_eq!(
-            asked(&format!("&resource={refused}")),
-            "invalid_target",
-            "{refused}"
-        );
-        assert_eq!(
-            asked(&format!("&audience={refused}&resource=https://a.example")),
-            "invalid_target"
-        );
+    for refused in ["https://as.example", "https://a.example/", "https://A.example", "worker"] {
+        assert_eq!(asked(&format!("&resource={refused}")), "invalid_target", "{refused}");
+        assert_eq!(asked(&format!("&audience={refused}&resource=https://a.example")), "invalid_target");
     }
 }
 
@@ -144,40 +104,19 @@ fn t35_every_failed_authentication_has_its_reason_for_the_log() {
     let right = SecretDigest::new([7; 32]);
     let wrong = SecretDigest::new([8; 32]);
     let enabled = client(settings());
-    let disabled = client(ClientSettings {
-        status: ClientStatus::Disabled,
-        ..settings()
-    });
+    let disabled = client(ClientSettings { status: ClientStatus::Disabled, ..settings() });
     assert_eq!(authenticate(Some(&enabled), &right), Ok(()));
-    assert_eq!(
-        authenticate(Some(&enabled), &wrong),
-        Err(AuthenticationFailure::WrongSecret)
-    );
-    assert_eq!(
-        authenticate(Some(&disabled), &wrong),
-        Err(AuthenticationFailure::WrongSecret)
-    );
-    assert_eq!(
-        authenticate(Some(&disabled), &right),
-        Err(AuthenticationFailure::Disabled)
-    );
-    assert_eq!(
-        authenticate(None, &right),
-        Err(AuthenticationFailure::UnknownClient)
-    );
+    assert_eq!(authenticate(Some(&enabled), &wrong), Err(AuthenticationFailure::WrongSecret));
+    assert_eq!(authenticate(Some(&disabled), &wrong), Err(AuthenticationFailure::WrongSecret));
+    assert_eq!(authenticate(Some(&disabled), &right), Err(AuthenticationFailure::Disabled));
+    assert_eq!(authenticate(None, &right), Err(AuthenticationFailure::UnknownClient));
 }
 
 #[test]
 fn the_dummy_digest_opens_nothing() {
     let zeros = SecretDigest::new([0; 32]);
-    assert_eq!(
-        authenticate(None, &zeros),
-        Err(AuthenticationFailure::UnknownClient)
-    );
-    assert_eq!(
-        authenticate(Some(&client(settings())), &zeros),
-        Err(AuthenticationFailure::WrongSecret)
-    );
+    assert_eq!(authenticate(None, &zeros), Err(AuthenticationFailure::UnknownClient));
+    assert_eq!(authenticate(Some(&client(settings())), &zeros), Err(AuthenticationFailure::WrongSecret));
 }
 
 #[test]
@@ -193,10 +132,7 @@ fn each_of_several_secrets_is_good() {
     );
     let too_many = vec![SecretDigest::new([1; 32]); MAX_LIVE_SECRETS + 1];
     for secrets in [Vec::new(), too_many] {
-        assert_eq!(
-            RegisteredClient::new(settings(), secrets).unwrap_err(),
-            InvalidClientSettings::Secrets
-        );
+        assert_eq!(RegisteredClient::new(settings(), secrets).unwrap_err(), InvalidClientSettings::Secrets);
     }
 }
 
@@ -206,39 +142,15 @@ fn settings_that_do_not_hold_together_make_no_client() {
         RegisteredClient::new(settings, vec![SecretDigest::new([7; 32])]).unwrap_err()
     };
     for client_id in ["", "é", "a\nb", "a\u{7f}", &"a".repeat(MAX_CLIENT_ID_BYTES + 1)] {
-        assert_eq!(
-            refused(ClientSettings::new(client_id)),
-            InvalidClientSettings::ClientId,
-            "{client_id:?}"
-        );
+        assert_eq!(refused(ClientSettings::new(client_id)), InvalidClientSettings::ClientId, "{client_id:?}");
     }
     let default_scope = Some("admin".parse().unwrap());
-    assert_eq!(
-        refused(ClientSettings {
-            default_scope,
-            ..settings()
-        }),
-        InvalidClientSettings::DefaultScope
-    );
+    assert_eq!(refused(ClientSettings { default_scope, ..settings() }), InvalidClientSettings::DefaultScope);
     let tokens = (0..2000).map(|at| format!("scope-{at}"));
     let allowed_scope = Scope::from_tokens(tokens).unwrap();
-    assert_eq!(
-        refused(ClientSettings {
-            allowed_scope,
-            ..settings()
-        }),
-        InvalidClientSettings::AllowedScope
-    );
-    let with_audiences = |audiences: Vec<String>| {
-        refused(ClientSettings {
-            audiences,
-            ..settings()
-        })
-    };
-    assert_eq!(
-        with_audiences(vec!["orders-worker".to_owned()]),
-        InvalidClientSettings::AudienceIsClient
-    );
+    assert_eq!(refused(ClientSettings { allowed_scope, ..settings() }), InvalidClientSettings::AllowedScope);
+    let with_audiences = |audiences: Vec<String>| refused(ClientSettings { audiences, ..settings() });
+    assert_eq!(with_audiences(vec!["orders-worker".to_owned()]), InvalidClientSettings::AudienceIsClient);
     for audience in ["", "a b", "é", "a\tb", &"a".repeat(MAX_AUDIENCE_BYTES + 1)] {
         assert_eq!(
             with_audiences(vec![audience.to_owned()]),
@@ -251,10 +163,7 @@ fn settings_that_do_not_hold_together_make_no_client() {
     for millis in [0, 999, 1500, 30 * 24 * 3600 * 1000 + 1000] {
         let token_lifetime = Duration::from_millis(millis);
         assert_eq!(
-            refused(ClientSettings {
-                token_lifetime,
-                ..settings()
-            }),
+            refused(ClientSettings { token_lifetime, ..settings() }),
             InvalidClientSettings::TokenLifetime
         );
         assert_eq!(
@@ -271,10 +180,7 @@ fn settings_that_do_not_hold_together_make_no_client() {
 #[test]
 fn t34_debug_of_a_client_shows_no_digest() {
     let debug = format!("{:?}", client(settings()));
-    assert!(
-        debug.contains("SecretDigest(…)") && !debug.contains("7, 7"),
-        "{debug}"
-    );
+    assert!(debug.contains("SecretDigest(…)") && !debug.contains("7, 7"), "{debug}");
 }
 
 proptest! {

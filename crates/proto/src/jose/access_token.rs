@@ -250,7 +250,9 @@ fn numeric_date(claims: &Map<String, Value>, name: &'static str) -> Result<Optio
     match claims.get(name) {
         None => Ok(None),
         Some(value) => match value.as_u64() {
-            Some(seconds) if seconds <= MAX_NUMERIC_DATE_SECONDS => Ok(Some(Timestamp::from_unix_seconds(seconds))),
+            Some(seconds) if seconds <= MAX_NUMERIC_DATE_SECONDS => {
+                Ok(Some(Timestamp::from_unix_seconds(seconds)))
+            }
             Some(_) | None => Err(InvalidClaims::Value(name)),
         },
     }

@@ -48,7 +48,9 @@ impl Jwk {
         check_use(key, public.algorithm())?;
         let key_id = match key.get("kid") {
             None => None,
-            Some(Value::String(key_id)) if key_id.len() <= MAX_KEY_ID_BYTES => Some(Box::from(key_id.as_str())),
+            Some(Value::String(key_id)) if key_id.len() <= MAX_KEY_ID_BYTES => {
+                Some(Box::from(key_id.as_str()))
+            }
             Some(_) => return Err(KeyError::Member("kid")),
         };
         Ok(Self { key_id, public })
@@ -208,7 +210,8 @@ fn public_numbers(key: &Map<String, Value>) -> Result<PublicKey, KeyError> {
 
 fn rsa_numbers(key: &Map<String, Value>) -> Result<PublicKey, KeyError> {
     let modulus = number(key, "n")?;
-    if !RSA_MODULUS_BYTES.contains(&modulus.len()) || (modulus.len() == 256 && modulus.first() < Some(&0x80)) {
+    if !RSA_MODULUS_BYTES.contains(&modulus.len()) || (modulus.len() == 256 && modulus.first() < Some(&0x80))
+    {
         return Err(KeyError::ModulusLength { bits: modulus.len().saturating_mul(8) });
     }
     let exponent = number(key, "e")?;

@@ -26,7 +26,7 @@ pub const MAX_KEY_ID_BYTES: usize = 256;
 pub enum Algorithm {
     /// ECDSA with P-256 and SHA-256; the signature is `r || s`, 64 bytes.
     Es256,
-    /// EdDSA with Ed25519.
+    /// `EdDSA` with Ed25519.
     EdDsa,
     /// RSASSA-PKCS1-v1_5 with SHA-256 and a modulus of at least 2048 bits.
     Rs256,
@@ -269,7 +269,10 @@ fn checked_algorithm(header: &Map<String, Value>) -> Result<Algorithm, InvalidJw
     header.get("alg").and_then(Value::as_str).and_then(Algorithm::parse).ok_or(InvalidJws::Algorithm)
 }
 
-fn checked_text<'h>(header: &'h Map<String, Value>, name: &'static str) -> Result<Option<&'h str>, InvalidJws> {
+fn checked_text<'h>(
+    header: &'h Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<&'h str>, InvalidJws> {
     match header.get(name) {
         None => Ok(None),
         Some(Value::String(text)) if text.len() <= MAX_KEY_ID_BYTES => Ok(Some(text)),

@@ -27,6 +27,7 @@ impl CachedToken {
     ///
     /// # Errors
     /// When `access_token` has a byte that a header field may not carry.
+    #[allow(clippy::needless_pass_by_value, reason = "the caller's copy is wiped when this returns")]
     pub fn new(
         access_token: Secret<String>,
         granted_scope: Option<Scope>,

@@ -7,11 +7,11 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The longest life that a token is believed to have: 30 days.
-pub const MAX_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub const MAX_LIFETIME: Duration = Duration::from_hours(720);
 const MIN_LIFETIME: Duration = Duration::from_secs(1);
 /// The least gap between two mints of one key, however short its tokens live.
 const MIN_GAP: Duration = Duration::from_secs(1);
-const MAX_PROBATION: Duration = Duration::from_secs(60);
+const MAX_PROBATION: Duration = Duration::from_mins(1);
 /// The mandatory window is this part of the life at most.
 const MANDATORY_PART: u32 = 10;
 
@@ -48,7 +48,7 @@ impl RefreshPolicy {
     /// # Errors
     /// [`InvalidRefreshPolicy`] when it is out of its bounds.
     pub fn with_mandatory_margin(mut self, margin: Duration) -> Result<Self, InvalidRefreshPolicy> {
-        if margin > Duration::from_secs(60 * 60) {
+        if margin > Duration::from_hours(1) {
             return Err(InvalidRefreshPolicy("the mandatory margin must be at most 1 h"));
         }
         self.mandatory_margin = margin;
@@ -73,7 +73,7 @@ impl RefreshPolicy {
     }
 
     /// `lifetime` held between one millisecond and [`MAX_LIFETIME`].
-    pub(super) fn bounded(&self, lifetime: Duration) -> Duration {
+    pub(super) fn bounded(lifetime: Duration) -> Duration {
         lifetime.clamp(Duration::from_millis(1), MAX_LIFETIME)
     }
 
@@ -101,7 +101,7 @@ impl Default for RefreshPolicy {
         Self {
             advisory: 0.70..=0.80,
             mandatory_margin: Duration::from_secs(30),
-            assumed_lifetime: Duration::from_secs(300),
+            assumed_lifetime: Duration::from_mins(5),
         }
     }
 }
@@ -112,6 +112,7 @@ impl Default for RefreshPolicy {
 pub struct InvalidRefreshPolicy(&'static str);
 
 /// The times that [`super::Slot::decide`] compares with, `obtained_at <= advisory_at <= mandatory_at <= expires_at`.
+#[allow(clippy::struct_field_names, reason = "they are all instants, and are called so everywhere else")]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Windows {
     pub(super) obtained_at: Timestamp,

@@ -1,3 +1,10 @@
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "small numbers of a test"
+)]
+
 use super::*;
 use crate::backoff::FailureClass;
 use crate::secret::Secret;
@@ -286,7 +293,9 @@ impl Client {
 
     fn run(&mut self, step: &Step) {
         match step {
-            Step::Wait(parts) => self.now = self.now.saturating_add(self.life.mul_f64(*parts as f64 / 1000.0)),
+            Step::Wait(parts) => {
+                self.now = self.now.saturating_add(self.life.mul_f64(*parts as f64 / 1000.0));
+            }
             Step::ClockBack(parts) => {
                 self.now = self.now.saturating_sub(self.life.mul_f64(*parts as f64 / 1000.0));
                 self.unforced_mints.clear();

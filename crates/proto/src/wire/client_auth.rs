@@ -74,9 +74,8 @@ pub fn basic_authorization(
     client_secret: &Secret<String>,
     encoding: BasicEncoding,
 ) -> Result<HeaderValue, ColonInClientId> {
-    let mut joined = Zeroizing::new(String::with_capacity(
-        3 * (client_id.len() + client_secret.expose().len()) + 1,
-    ));
+    let mut joined =
+        Zeroizing::new(String::with_capacity(3 * (client_id.len() + client_secret.expose().len()) + 1));
     match encoding {
         BasicEncoding::FormUrlEncoded => {
             joined.extend(form_urlencoded::byte_serialize(client_id.as_bytes()));
@@ -210,17 +209,27 @@ mod tests {
 
     #[test]
     fn t14_reserved_characters_round_trip() {
-        for (client_id, secret) in
-            [("a:b", "c:d"), ("a+b", "c d"), ("100%", "50%25"), ("x&y=z", "é ü"), ("s6BhdRkqt3", "gX1fBat3bV")]
-        {
+        for (client_id, secret) in [
+            ("a:b", "c:d"),
+            ("a+b", "c d"),
+            ("100%", "50%25"),
+            ("x&y=z", "é ü"),
+            ("s6BhdRkqt3", "gX1fBat3bV"),
+        ] {
             let parsed = parse_basic(header(client_id, secret).as_bytes()).unwrap();
-            assert_eq!((parsed.client_id.as_str(), parsed.client_secret.expose().as_str()), (client_id, secret));
+            assert_eq!(
+                (parsed.client_id.as_str(), parsed.client_secret.expose().as_str()),
+                (client_id, secret)
+            );
         }
     }
 
     #[test]
     fn t14_the_example_of_rfc_6749_section_2_3_1() {
-        assert_eq!(header("s6BhdRkqt3", "7Fjfp0ZBr1KtDRbnfVdmIw"), "Basic czZCaGRSa3F0Mzo3RmpmcDBaQnIxS3REUmJuZlZkbUl3");
+        assert_eq!(
+            header("s6BhdRkqt3", "7Fjfp0ZBr1KtDRbnfVdmIw"),
+            "Basic czZCaGRSa3F0Mzo3RmpmcDBaQnIxS3REUmJuZlZkbUl3"
+        );
     }
 
     #[test]

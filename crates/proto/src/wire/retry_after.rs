@@ -4,7 +4,7 @@ use crate::time::Timestamp;
 use std::time::{Duration, SystemTime};
 
 /// The longest pause that is taken from a server; longer ones are cut to it.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
 /// Reads the pause that `value` asks for, seen from `now`. A date in the past is no pause; what is neither a number
 /// of seconds nor an HTTP date is `None`.

@@ -73,9 +73,7 @@ impl<'a> TokenRequest<'a> {
             let name = decode(name)?;
             let known = Known::named(&name);
             if seen.contains(&name) && known != Some(Known::Resource) {
-                return Err(TokenRequestError::Repeated {
-                    name: known.map(Known::as_str),
-                });
+                return Err(TokenRequestError::Repeated { name: known.map(Known::as_str) });
             }
             seen.push(name);
             let value = decode(value)?;
@@ -176,32 +174,18 @@ impl TokenRequestForm<'_> {
         if let Some(known) = self.extra.iter().find_map(|(name, _)| Known::named(name)) {
             return Err(ReservedParameter { name: known.as_str() });
         }
-        let scope = self
-            .scope
-            .filter(|scope| !scope.is_empty())
-            .map(ToString::to_string);
+        let scope = self.scope.filter(|scope| !scope.is_empty()).map(ToString::to_string);
         let mut pairs: Vec<(&str, &str)> = vec![(Known::GrantType.as_str(), CLIENT_CREDENTIALS)];
         pairs.extend(scope.as_deref().map(|scope| (Known::Scope.as_str(), scope)));
-        pairs.extend(
-            self.resources
-                .iter()
-                .map(|resource| (Known::Resource.as_str(), resource.as_str())),
-        );
+        pairs.extend(self.resources.iter().map(|resource| (Known::Resource.as_str(), resource.as_str())));
         pairs.extend(self.audience.map(|audience| (Known::Audience.as_str(), audience)));
-        pairs.extend(
-            self.extra
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str())),
-        );
+        pairs.extend(self.extra.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         if let Some(credential) = self.credential {
             pairs.push((Known::ClientId.as_str(), credential.client_id));
             pairs.push((Known::ClientSecret.as_str(), credential.client_secret.expose()));
         }
         // An escaped byte takes three, so this is never too little.
-        let most_bytes = pairs
-            .iter()
-            .map(|(name, value)| 3 * (name.len() + value.len()) + 2)
-            .sum();
+        let most_bytes = pairs.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
         let mut form = form_urlencoded::Serializer::new(String::with_capacity(most_bytes));
         form.extend_pairs(pairs);
         Ok(Secret::new(form.finish()))
@@ -259,10 +243,7 @@ impl Known {
 
 fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
     let mut halves = pair.splitn(2, |byte| *byte == b'=');
-    (
-        halves.next().unwrap_or_default(),
-        halves.next().unwrap_or_default(),
-    )
+    (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
 }
 
 fn decode(raw: &[u8]) -> Result<Cow<'_, str>, TokenRequestError> {

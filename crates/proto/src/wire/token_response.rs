@@ -87,7 +87,9 @@ pub enum MalformedAnswer {
         status: u16,
     },
     /// Broken JSON, a repeated member or a member of the wrong type.
-    #[error("the answer with status {status} is not the JSON object of RFC 6749: line {line}, column {column}")]
+    #[error(
+        "the answer with status {status} is not the JSON object of RFC 6749: line {line}, column {column}"
+    )]
     Json {
         /// The HTTP status.
         status: u16,
@@ -173,7 +175,10 @@ fn granted(status: u16, members: Members) -> Result<TokenResponse, MalformedAnsw
         return Err(MalformedAnswer::TokenUnderErrorStatus { status });
     }
     let text = access_token.expose();
-    if text.is_empty() || text.len() > MAX_ACCESS_TOKEN_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if text.is_empty()
+        || text.len() > MAX_ACCESS_TOKEN_BYTES
+        || !text.bytes().all(|byte| byte.is_ascii_graphic())
+    {
         return Err(MalformedAnswer::AccessToken);
     }
     let token_type = members.token_type.ok_or(MalformedAnswer::NoTokenType)?;

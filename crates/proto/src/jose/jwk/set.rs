@@ -62,7 +62,8 @@ impl JwkSet {
 
     /// The set of `keys`, in their order.
     pub fn from_keys(keys: impl IntoIterator<Item = Jwk>) -> Result<Self, KeyError> {
-        let entries = keys.into_iter().map(|jwk| Ok(Entry { verification_key: jwk.verification_key()?, jwk }));
+        let entries =
+            keys.into_iter().map(|jwk| Ok(Entry { verification_key: jwk.verification_key()?, jwk }));
         Ok(Self { keys: entries.collect::<Result<_, _>>()?, skipped: Vec::new() })
     }
 

@@ -167,7 +167,12 @@ fn der_element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
         (usize::from(first), rest)
     } else {
         let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-        (bytes.iter().try_fold(0_usize, |length, &byte| length.checked_mul(256)?.checked_add(usize::from(byte)))?, rest)
+        (
+            bytes
+                .iter()
+                .try_fold(0_usize, |length, &byte| length.checked_mul(256)?.checked_add(usize::from(byte)))?,
+            rest,
+        )
     };
     (found == tag).then(|| rest.split_at_checked(length))?
 }

@@ -116,7 +116,7 @@ fn an_rsa_modulus_with_a_leading_zero_is_the_same_key() {
 
 #[test]
 fn t45_one_bad_key_does_not_drop_the_good_ones() {
-    let (good_ec, good_ed) = (generated(Algorithm::Es256), generated(Algorithm::EdDsa));
+    let (good_ec, good_okp) = (generated(Algorithm::Es256), generated(Algorithm::EdDsa));
     let mut off_the_curve = good_ec.clone();
     off_the_curve.insert("x".to_owned(), off_the_curve["y"].clone());
     off_the_curve.insert("kid".to_owned(), json!("bad\n"));
@@ -127,13 +127,16 @@ fn t45_one_bad_key_does_not_drop_the_good_ones() {
         json!(null),
         json!({}),
         json!({ "kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA" }),
-        Value::Object(good_ed.clone()),
+        Value::Object(good_okp.clone()),
     ]);
     let kept: Vec<_> = set.keys().map(|jwk| jwk.key_id().unwrap()).collect();
-    assert_eq!(kept, [good_ec["kid"].as_str().unwrap(), good_ed["kid"].as_str().unwrap()]);
+    assert_eq!(kept, [good_ec["kid"].as_str().unwrap(), good_okp["kid"].as_str().unwrap()]);
     let skipped: Vec<_> = set.skipped().iter().map(|skipped| (skipped.index, skipped.reason)).collect();
     let no_kind = KeyError::Member("kty");
-    assert_eq!(skipped, [(0, KeyError::Numbers), (2, no_kind), (3, no_kind), (4, no_kind), (5, KeyError::Kind)]);
+    assert_eq!(
+        skipped,
+        [(0, KeyError::Numbers), (2, no_kind), (3, no_kind), (4, no_kind), (5, KeyError::Kind)]
+    );
     assert_eq!(set.skipped()[0].key_id.as_deref(), Some("bad?"));
 }
 

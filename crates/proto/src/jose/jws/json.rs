@@ -52,7 +52,7 @@ impl InvalidJson {
     }
 }
 
-/// Builds a [`Value`] like serde_json does, but objects to repeated names.
+/// Builds a [`Value`] like `serde_json` does, but objects to repeated names.
 struct UniqueMembers;
 
 impl<'de> DeserializeSeed<'de> for UniqueMembers {
@@ -143,8 +143,18 @@ mod tests {
             assert_eq!(parse_object(bad.as_bytes()), Err(InvalidJson::NotAnObject), "{bad}");
         }
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(5000), "]".repeat(5000));
-        for bad in ["", "{", "{}{}", "{} x", "{\"a\":NaN}", "{\"a\":1e999}", "{'a':1}", "{\"a\":1,}", "\u{feff}{}", &deep]
-        {
+        for bad in [
+            "",
+            "{",
+            "{}{}",
+            "{} x",
+            "{\"a\":NaN}",
+            "{\"a\":1e999}",
+            "{'a':1}",
+            "{\"a\":1,}",
+            "\u{feff}{}",
+            &deep,
+        ] {
             assert!(matches!(parse_object(bad.as_bytes()), Err(InvalidJson::Syntax { .. })), "{bad:.40}");
         }
         assert!(matches!(parse_object(b"{\"a\":\"\xff\"}"), Err(InvalidJson::Syntax { .. })));

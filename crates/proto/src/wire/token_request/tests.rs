@@ -29,10 +29,7 @@ fn every_known_parameter_is_read() {
 
 #[test]
 fn a_parameter_without_a_value_is_as_if_it_were_not_sent() {
-    assert_eq!(
-        parse("scope=&client_id&resource=&&client_secret=&").unwrap(),
-        TokenRequest::default()
-    );
+    assert_eq!(parse("scope=&client_id&resource=&&client_secret=&").unwrap(), TokenRequest::default());
     assert_eq!(parse("").unwrap(), TokenRequest::default());
 }
 
@@ -74,23 +71,10 @@ fn t36_broken_encodings_are_invalid_request() {
 
 #[test]
 fn t36_sizes_and_counts_are_bounded() {
-    let many = |count: usize| {
-        (0..count)
-            .map(|at| format!("p{at}=1"))
-            .collect::<Vec<_>>()
-            .join("&")
-    };
+    let many = |count: usize| (0..count).map(|at| format!("p{at}=1")).collect::<Vec<_>>().join("&");
     assert!(parse(&many(MAX_PARAMETERS)).is_ok());
-    assert_eq!(
-        parse(&many(MAX_PARAMETERS + 1)),
-        Err(TokenRequestError::TooManyParameters)
-    );
-    assert_eq!(
-        parse(&many(10_000)),
-        Err(TokenRequestError::BodyTooLong {
-            bytes: many(10_000).len()
-        })
-    );
+    assert_eq!(parse(&many(MAX_PARAMETERS + 1)), Err(TokenRequestError::TooManyParameters));
+    assert_eq!(parse(&many(10_000)), Err(TokenRequestError::BodyTooLong { bytes: many(10_000).len() }));
     assert!(parse(&format!("scope={}", "a".repeat(MAX_VALUE_BYTES))).is_ok());
     for body in [
         format!("scope={}", "a".repeat(MAX_VALUE_BYTES + 1)),
@@ -110,16 +94,10 @@ fn t34_debug_shows_no_secret() {
 #[test]
 fn a_form_has_what_was_asked_for_and_no_more() {
     let render = |form: TokenRequestForm<'_>| form.render().unwrap().expose().clone();
-    assert_eq!(
-        render(TokenRequestForm::default()),
-        "grant_type=client_credentials"
-    );
+    assert_eq!(render(TokenRequestForm::default()), "grant_type=client_credentials");
     let empty = Scope::empty();
     assert_eq!(
-        render(TokenRequestForm {
-            scope: Some(&empty),
-            ..TokenRequestForm::default()
-        }),
+        render(TokenRequestForm { scope: Some(&empty), ..TokenRequestForm::default() }),
         "grant_type=client_credentials"
     );
     let (scope, secret) = ("b a".parse().unwrap(), Secret::from("s & =é"));
@@ -128,10 +106,7 @@ fn a_form_has_what_was_asked_for_and_no_more() {
             scope: Some(&scope),
             resources: &["https://a.example/".to_owned(), "urn:b".to_owned()],
             audience: Some("c d"),
-            credential: Some(BodyCredential {
-                client_id: "i:d",
-                client_secret: &secret
-            }),
+            credential: Some(BodyCredential { client_id: "i:d", client_secret: &secret }),
             extra: &[("tenant".to_owned(), "1".to_owned())],
         }),
         "grant_type=client_credentials&scope=a+b&resource=https%3A%2F%2Fa.example%2F&resource=urn%3Ab&audience=c+d\
@@ -141,22 +116,11 @@ fn a_form_has_what_was_asked_for_and_no_more() {
 
 #[test]
 fn an_extra_parameter_cannot_stand_in_for_a_known_one() {
-    for name in [
-        "grant_type",
-        "scope",
-        "client_id",
-        "client_secret",
-        "resource",
-        "audience",
-        "client_assertion",
-    ] {
+    for name in
+        ["grant_type", "scope", "client_id", "client_secret", "resource", "audience", "client_assertion"]
+    {
         let extra = [(name.to_owned(), "1".to_owned())];
-        let refused = TokenRequestForm {
-            extra: &extra,
-            ..TokenRequestForm::default()
-        }
-        .render()
-        .unwrap_err();
+        let refused = TokenRequestForm { extra: &extra, ..TokenRequestForm::default() }.render().unwrap_err();
         assert_eq!(refused.name, name);
     }
 }
