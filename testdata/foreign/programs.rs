@@ -1,0 +1,143 @@
+//! Starts the programs of this folder. The tests of several crates take this file in by its path, so that none of them
+//! starts a server in a way of its own.
+
+#![allow(dead_code, reason = "each test takes what it needs of it")]
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const END_POLLS: u32 = 100;
+const END_POLL_PAUSE: Duration = Duration::from_millis(10);
+
+/// `script` of this folder, with Node.js.
+pub(crate) fn node(script: &str) -> Command {
+    command("node", script)
+}
+
+/// `script` of this folder, with Python.
+pub(crate) fn python(script: &str) -> Command {
+    command("python", script)
+}
+
+fn command(interpreter: &str, script: &str) -> Command {
+    let root = workspace();
+    let program = root.join("target/foreign").join(interpreter).join("bin").join(interpreter);
+    assert!(program.exists(), "{} is missing: run `cargo xtask setup`", program.display());
+    let mut command = Command::new(program);
+    // A proxy that the environment names is not for loopback.
+    command.arg(root.join("testdata/foreign").join(script)).env("NO_PROXY", "*").env("no_proxy", "*");
+    command
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
+/// An authorization server of others, on a free port of 127.0.0.1. It ends when this is dropped.
+pub(crate) struct ForeignServer {
+    child: Child,
+    port: u16,
+    token_path: &'static str,
+    /// Held open, so that nothing that the server prints breaks it.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl ForeignServer {
+    /// npm `oidc-provider` with these clients, as README.md has them, and further arguments.
+    pub(crate) fn oidc_provider(clients: &Value, arguments: &[&str]) -> Self {
+        Self::start(node("oidc_provider.mjs"), "/token", clients, arguments)
+    }
+
+    /// PyPI `Authlib` with these clients and further arguments.
+    pub(crate) fn authlib(clients: &Value, arguments: &[&str]) -> Self {
+        Self::start(python("authlib_server.py"), "/oauth/token", clients, arguments)
+    }
+
+    fn start(mut command: Command, token_path: &'static str, clients: &Value, arguments: &[&str]) -> Self {
+        command.arg("--clients").arg(clients.to_string()).args(arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            let read = stdout.read_line(&mut line);
+            let _nobody_waits = sender.send(read.map(|_| (line, stdout)));
+        });
+        let listening = receiver.recv_timeout(START_TIMEOUT).ok().and_then(Result::ok);
+        let port =
+            listening.as_ref().and_then(|(line, _)| line.trim().strip_prefix("listening ")?.parse().ok());
+        match (listening, port) {
+            (Some((_, stdout)), Some(port)) => Self { child, port, token_path, _stdout: stdout },
+            (listening, _) => {
+                end(&mut child);
+                let line = listening.map(|(line, _)| line);
+                panic!("{command:?} does not listen, it says {line:?} and on stderr why");
+            }
+        }
+    }
+
+    /// The URL of `path`.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// The URL of the token endpoint.
+    pub(crate) fn token_url(&self) -> String {
+        self.url(self.token_path)
+    }
+
+    /// How many token requests the server has had, by its own count.
+    pub(crate) fn token_requests(&self) -> u64 {
+        self.ask("GET", "/_count")["token_requests"].as_u64().unwrap()
+    }
+
+    /// The JSON that is found at `path`.
+    pub(crate) fn get(&self, path: &str) -> Value {
+        self.ask("GET", path)
+    }
+
+    /// Revokes every token issued so far and says how many those are; Authlib alone does that.
+    pub(crate) fn revoke_all(&self) -> u64 {
+        self.ask("POST", "/_revoke")["revoked"].as_u64().unwrap()
+    }
+
+    /// Asks over a socket of its own, so that no client under test is in the way.
+    fn ask(&self, method: &str, path: &str) -> Value {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT).unwrap();
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).unwrap();
+        write!(stream, "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.lines().next().unwrap().contains(" 200 "), "{method} {path}: {answer}");
+        serde_json::from_str(body).unwrap()
+    }
+}
+
+impl Drop for ForeignServer {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// Asks the program to end by closing its stdin, and ends it where it does not.
+fn end(child: &mut Child) {
+    drop(child.stdin.take());
+    for _ in 0..END_POLLS {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        thread::sleep(END_POLL_PAUSE);
+    }
+    let _ended_meanwhile = child.kill();
+    let _reaped = child.wait();
+}
