@@ -1,0 +1,73 @@
+//! Load over kept connections: a request on each, then an answer from each.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::{Duration, Instant};
+
+const CONNECTIONS: usize = 16;
+
+pub(crate) struct Connections {
+    streams: Vec<TcpStream>,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl Connections {
+    pub(crate) fn open(port: u16, client_id: &str, secret: &str) -> Self {
+        let body = "grant_type=client_credentials&scope=orders%3Aread+orders%3Awrite";
+        let request = format!(
+            "POST /oauth/token HTTP/1.1\r\nHost: localhost:8080\r\nAuthorization: Basic {}\r\nAccept: */*\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            STANDARD.encode(format!("{client_id}:{secret}")),
+            body.len(),
+        )
+        .into_bytes();
+        let connect = |_| {
+            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+            stream.set_nodelay(true).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            stream
+        };
+        let mut streams: Vec<_> = (0..CONNECTIONS).map(connect).collect();
+        let answer = first_answer(&mut streams[0], &request);
+        Self { streams, request, answer }
+    }
+
+    /// How long an answer is, head and body. All answers of a server are as long as its first.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        self.answer.len()
+    }
+
+    /// Sends about `requests` requests, and gives the time that it took.
+    pub(crate) fn run(&mut self, requests: usize) -> Duration {
+        let begun = Instant::now();
+        for _ in 0..requests / CONNECTIONS {
+            for stream in &mut self.streams {
+                stream.write_all(&self.request).unwrap();
+            }
+            for stream in &mut self.streams {
+                stream.read_exact(&mut self.answer).unwrap();
+                assert!(
+                    self.answer.starts_with(b"HTTP/1.1 200 ") && self.answer.ends_with(b"}"),
+                    "a bad answer"
+                );
+            }
+        }
+        begun.elapsed()
+    }
+}
+
+fn first_answer(stream: &mut TcpStream, request: &[u8]) -> Vec<u8> {
+    stream.write_all(request).unwrap();
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    while !answer.ends_with(b"}") {
+        let bytes = stream.read(&mut buffer).unwrap();
+        assert_ne!(bytes, 0, "the server ended the connection");
+        answer.extend_from_slice(&buffer[..bytes]);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", answer.escape_ascii());
+    answer
+}

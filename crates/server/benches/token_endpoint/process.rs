@@ -1,0 +1,76 @@
+//! A server in a process of its own, pinned to a core, and its CPU time.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A server that runs until this is dropped.
+pub(crate) struct ServerProcess {
+    child: Child,
+    port: u16,
+    ticks_per_second: u64,
+}
+
+impl ServerProcess {
+    /// Starts this program again, with `--serve` and `arguments`, on the first core.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .arg("--serve")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let port = line.trim().parse().expect("the server says its port");
+        Self { child, port, ticks_per_second: rustix::param::clock_ticks_per_second() }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// User and system time of all threads since the start, in steps of a tick (10 ms).
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The name of the program is in parentheses and may have spaces; utime and stime are fields 14 and 15.
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        let ticks: u64 = fields[11..=12].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+        Duration::from_micros(ticks * 1_000_000 / self.ticks_per_second)
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let ended = self.child.wait();
+        assert!(ended.is_ok_and(|status| status.success()), "the server failed");
+    }
+}
+
+/// Runs a server in this process: on the first core, on one thread, until the standard input ends.
+pub(crate) fn serve<F: Future<Output = ()>>(server: impl FnOnce(fn(u16), Ended) -> F) {
+    use_core(0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (announce_end, end) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _end_of_input = std::io::stdin().read_to_end(&mut Vec::new());
+        announce_end.send(())
+    });
+    let ended: Ended = Box::pin(async { end.await.unwrap_or(()) });
+    runtime.block_on(server(|port| println!("{port}"), ended));
+}
+
+pub(crate) type Ended = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Pins this process to a core, where there is more than one and the system lets us.
+pub(crate) fn use_core(core: usize) {
+    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > core && cores.get() > 1) {
+        let mut cores = rustix::thread::CpuSet::new();
+        cores.set(core);
+        if let Err(error) = rustix::thread::sched_setaffinity(None, &cores) {
+            eprintln!("not pinned to a core: {error}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! What is set for a server, and what follows from it.
+
+use crate::clock::SystemClock;
+use crate::limits::Limits;
+use jeton_proto::issuance::{InvalidPolicy, IssuancePolicy, MAX_TOKEN_LIFETIME};
+use jeton_proto::jose::jws::Algorithm;
+use jeton_proto::time::Clock;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use url::{Host, Url};
+
+/// The port of [`Listen::default`].
+pub(crate) const DEFAULT_PORT: u16 = 8080;
+
+/// Where the server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// On `127.0.0.1` and, where the machine has it, on `[::1]`: `localhost` may mean either. Port 0 takes a free one.
+    Localhost {
+        /// The TCP port.
+        port: u16,
+    },
+    /// On these addresses and no others. Port 0 takes a free one.
+    Addresses(Vec<SocketAddr>),
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self::Localhost { port: DEFAULT_PORT }
+    }
+}
+
+/// What is set for a server.
+#[derive(Clone)]
+pub struct Config {
+    /// Where it listens. Default: `localhost`, port 8080.
+    pub listen: Listen,
+    /// The issuer identifier (RFC 8414 §2), by which clients and APIs know the server: an https URL without query
+    /// and fragment, written exactly as it is to stand in tokens. `http` is for loopback and for networks that are
+    /// trusted whole. Never taken from a request.
+    ///
+    /// `None`: `http://localhost:PORT` when listening on [`Listen::Localhost`], the address when it is a loopback
+    /// address, and otherwise an error.
+    pub issuer: Option<String>,
+    /// The directory of the registry and the keys.
+    pub data_dir: PathBuf,
+    /// The `aud` of tokens for clients that have no audiences of their own (RFC 9068 §3). `None`: the issuer, which
+    /// stands for "the APIs of this issuer".
+    pub default_audience: Option<String>,
+    /// What tokens are signed with. Default: ES256.
+    pub signing_algorithm: Algorithm,
+    /// No token lives longer than this, whatever is set for its client: 1 s to 30 days, which is the default.
+    pub longest_token_lifetime: Duration,
+    /// Bounds on connections, requests and waits.
+    pub limits: Limits,
+    /// The clock. Default: the one of the machine.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Config {
+    /// The defaults, with this data directory.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            listen: Listen::default(),
+            issuer: None,
+            data_dir: data_dir.into(),
+            default_audience: None,
+            signing_algorithm: Algorithm::Es256,
+            longest_token_lifetime: MAX_TOKEN_LIFETIME,
+            limits: Limits::default(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// What can be checked before anything is opened.
+    pub(crate) fn check(&self) -> Result<(), InvalidConfig> {
+        if !self.limits.are_sound() {
+            return Err(InvalidConfig::Limits);
+        }
+        match (&self.issuer, &self.listen) {
+            (_, Listen::Addresses(addresses)) if addresses.is_empty() => Err(InvalidConfig::NoAddress),
+            (Some(issuer), _) => check_issuer(issuer),
+            (None, Listen::Addresses(addresses))
+                if !addresses.iter().all(|address| address.ip().is_loopback()) =>
+            {
+                Err(InvalidConfig::IssuerMissing)
+            }
+            (None, Listen::Localhost { .. } | Listen::Addresses(_)) => Ok(()),
+        }
+    }
+
+    /// The issuer of a server that listens on `bound`.
+    pub(crate) fn issuer_for(&self, bound: &[SocketAddr]) -> Result<String, InvalidConfig> {
+        let first = bound.first().ok_or(InvalidConfig::NoAddress)?;
+        Ok(match (&self.issuer, &self.listen) {
+            (Some(issuer), Listen::Localhost { .. } | Listen::Addresses(_)) => issuer.clone(),
+            (None, Listen::Localhost { .. }) => format!("http://localhost:{}", first.port()),
+            (None, Listen::Addresses(_)) => format!("http://{first}"),
+        })
+    }
+
+    /// The policy of the issuer `issuer`.
+    pub(crate) fn policy(&self, issuer: &str) -> Result<IssuancePolicy, InvalidConfig> {
+        let default_audience = self.default_audience.as_deref().unwrap_or(issuer).to_owned();
+        Ok(IssuancePolicy::new(default_audience, self.longest_token_lifetime)?)
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("listen", &self.listen)
+            .field("issuer", &self.issuer)
+            .field("data_dir", &self.data_dir)
+            .field("default_audience", &self.default_audience)
+            .field("signing_algorithm", &self.signing_algorithm)
+            .field("longest_token_lifetime", &self.longest_token_lifetime)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why settings make no server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidConfig {
+    /// The issuer is no URL that can be one.
+    #[error(
+        "the issuer must be an http or https url without user, query and fragment, such as https://id.example.com"
+    )]
+    Issuer,
+    /// The issuer cannot be told from the addresses.
+    #[error(
+        "the issuer must be set when listening on an address that is not loopback: it is the url by which clients \
+         reach this server, such as https://id.example.com"
+    )]
+    IssuerMissing,
+    /// There is nothing to listen on.
+    #[error("there is no address to listen on")]
+    NoAddress,
+    /// The default audience or the bound on lifetimes is wrong.
+    #[error(transparent)]
+    Policy(#[from] InvalidPolicy),
+    /// A limit is zero or too large.
+    #[error("a limit is zero or too large; see the bounds of each limit")]
+    Limits,
+}
+
+/// The directory for the data of this user: `$XDG_DATA_HOME/jeton`, or `~/.local/share/jeton`.
+///
+/// # Errors
+/// When neither `XDG_DATA_HOME` nor `HOME` is set to an absolute path.
+pub fn default_data_dir() -> Result<PathBuf, NoDataDir> {
+    let absolute =
+        |name| std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
+    data_dir_of(absolute("XDG_DATA_HOME"), absolute("HOME"))
+}
+
+fn data_dir_of(data_home: Option<PathBuf>, home: Option<PathBuf>) -> Result<PathBuf, NoDataDir> {
+    let data_home = data_home.or_else(|| home.map(|home| home.join(".local/share")));
+    data_home.map(|dir| dir.join("jeton")).ok_or(NoDataDir)
+}
+
+/// There is no place for the data of this user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("neither XDG_DATA_HOME nor HOME is an absolute path; set one of them or name a data directory")]
+pub struct NoDataDir;
+
+fn check_issuer(issuer: &str) -> Result<(), InvalidConfig> {
+    let url = Url::parse(issuer).map_err(|_| InvalidConfig::Issuer)?;
+    let named = matches!(url.scheme(), "http" | "https") && url.host().is_some();
+    let plain = url.username().is_empty() && url.password().is_none();
+    let bare = url.query().is_none() && url.fragment().is_none();
+    // The parser mends what it can (spaces, a lost slash, capitals); tokens carry the text, so it must need no mending.
+    let exact = url.as_str() == issuer || url.as_str() == format!("{issuer}/");
+    if !(named && plain && bare && exact) {
+        return Err(InvalidConfig::Issuer);
+    }
+    if url.scheme() == "http" && !is_loopback(&url) {
+        tracing::warn!(issuer, "the issuer is plain http: secrets and tokens can be read on the way");
+    }
+    Ok(())
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(issuer: Option<&str>, listen: Listen) -> Config {
+        Config { issuer: issuer.map(str::to_owned), listen, ..Config::new("/nowhere") }
+    }
+
+    fn addresses(text: &[&str]) -> Listen {
+        Listen::Addresses(text.iter().map(|address| address.parse().unwrap()).collect())
+    }
+
+    #[test]
+    fn t42_an_issuer_is_written_as_it_stands_in_tokens() {
+        let check = |issuer| config(Some(issuer), Listen::default()).check();
+        for good in [
+            "http://localhost:8080",
+            "https://id.example.com",
+            "https://id.example.com/tenant",
+            "http://[::1]:1",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "localhost:8080",
+            "ftp://id.example.com",
+            "https://",
+            "https://id.example.com?x=1",
+            "https://id.example.com#x",
+            "https://user@id.example.com",
+            "https://:p@id.example.com",
+            "HTTPS://id.example.com",
+            "https://ID.example.com",
+            " https://id.example.com",
+            "https:id.example.com",
+            "https://id.example.com/a/../b",
+            "https://id.example.com:443",
+        ] {
+            assert_eq!(check(bad), Err(InvalidConfig::Issuer), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_issuer_follows_from_loopback_addresses_alone() {
+        let bound = |text: &str| vec![text.parse().unwrap()];
+        let local = config(None, Listen::Localhost { port: 0 });
+        assert_eq!(local.check(), Ok(()));
+        assert_eq!(local.issuer_for(&bound("127.0.0.1:4000")).unwrap(), "http://localhost:4000");
+        let v6 = config(None, addresses(&["[::1]:0"]));
+        assert_eq!(v6.check(), Ok(()));
+        assert_eq!(v6.issuer_for(&bound("[::1]:4000")).unwrap(), "http://[::1]:4000");
+        for listen in [&["0.0.0.0:80"][..], &["127.0.0.1:80", "192.0.2.1:80"]] {
+            assert_eq!(config(None, addresses(listen)).check(), Err(InvalidConfig::IssuerMissing));
+        }
+        let named = config(Some("https://id.example.com"), addresses(&["0.0.0.0:80"]));
+        assert_eq!(named.check(), Ok(()));
+        assert_eq!(named.issuer_for(&bound("0.0.0.0:80")).unwrap(), "https://id.example.com");
+        assert_eq!(config(None, Listen::Addresses(Vec::new())).check(), Err(InvalidConfig::NoAddress));
+    }
+
+    #[test]
+    fn the_data_directory_follows_xdg() {
+        let path = |text: &str| Some(PathBuf::from(text));
+        assert_eq!(data_dir_of(path("/data"), path("/home/u")).unwrap(), PathBuf::from("/data/jeton"));
+        assert_eq!(data_dir_of(None, path("/home/u")).unwrap(), PathBuf::from("/home/u/.local/share/jeton"));
+        assert_eq!(data_dir_of(None, None), Err(NoDataDir));
+    }
+
+    #[test]
+    fn limits_out_of_bounds_are_refused() {
+        let good = Limits::default();
+        for limits in [
+            Limits { max_connections: 0, ..good },
+            Limits { max_connections: usize::MAX, ..good },
+            Limits { max_body_bytes: 0, ..good },
+            Limits { max_body_bytes: 65_537, ..good },
+            Limits { body_timeout: Duration::ZERO, ..good },
+            Limits { idle_timeout: Duration::ZERO, ..good },
+        ] {
+            assert_eq!(
+                Config { limits, ..Config::new("/nowhere") }.check(),
+                Err(InvalidConfig::Limits),
+                "{limits:?}"
+            );
+        }
+    }
+}

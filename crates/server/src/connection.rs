@@ -1,0 +1,125 @@
+//! One connection, from its first byte to its last.
+
+use crate::endpoint::TokenEndpoint;
+use crate::http::{BodyOutcome, Face};
+use crate::limits::Limits;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long, and up to how many bytes, the rest of a refused body is read and thrown away. Without that the system
+/// would reset the connection, and the caller lose the answer that says why.
+const LINGER: Duration = Duration::from_secs(3);
+const MAX_LINGER_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Serves a connection until either side ends it. `shutdown` changes once, when the server is to end.
+pub(crate) async fn serve<E: TokenEndpoint>(
+    stream: TcpStream,
+    face: Arc<Face<E>>,
+    peer: SocketAddr,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let idle_timeout = face.limits().idle_timeout;
+    let progress = Arc::new(Progress::default());
+    let of_service = Arc::clone(&progress);
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let (face, progress) = (Arc::clone(&face), Arc::clone(&of_service));
+        progress.begun.fetch_add(1, Ordering::Relaxed);
+        // Boxed, because the loop below polls the connection through a plain reference.
+        Box::pin(async move {
+            let (answer, body) = face.answer_and_tell(request, peer).await;
+            progress.answered.fetch_add(1, Ordering::Relaxed);
+            if body == BodyOutcome::Refused {
+                progress.body_refused.store(true, Ordering::Relaxed);
+            }
+            Ok::<_, Infallible>(answer)
+        })
+    });
+    // The watch over progress below stands in for hyper's header time-out, which sets a timer for each request.
+    let mut connection = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_headers(Limits::MAX_HEADERS)
+        .max_buf_size(Limits::MAX_HEAD_BYTES)
+        .half_close(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut idle = pin!(sleep(idle_timeout));
+    let mut seen = 0;
+    let mut closing = false;
+    loop {
+        let event = tokio::select! {
+            biased;
+            ended = poll_fn(|context| connection.poll_without_shutdown(context)) => Event::Ended(ended),
+            _ = shutdown.changed(), if !closing => Event::Shutdown,
+            () = &mut idle => Event::Tick,
+        };
+        match event {
+            Event::Ended(Ok(())) => break,
+            Event::Ended(Err(error)) => {
+                tracing::debug!(%peer, %error, "connection ended by a fault");
+                break;
+            }
+            Event::Tick if !progress.stood_still(&mut seen) => {
+                idle.as_mut().reset(Instant::now() + idle_timeout);
+                continue;
+            }
+            Event::Tick if closing => {
+                tracing::debug!(%peer, "connection cut off: it stood still");
+                return;
+            }
+            Event::Tick | Event::Shutdown => {}
+        }
+        closing = true;
+        Pin::new(&mut connection).graceful_shutdown();
+        idle.as_mut().reset(Instant::now() + idle_timeout);
+    }
+    let mut stream = connection.into_parts().io.into_inner();
+    let told = stream.shutdown().await.is_ok();
+    if told && progress.body_refused.load(Ordering::Relaxed) {
+        tokio::select! {
+            () = linger(stream) => {}
+            _ = shutdown.wait_for(|begun| *begun) => {}
+        }
+    }
+}
+
+enum Event {
+    Ended(hyper::Result<()>),
+    Shutdown,
+    Tick,
+}
+
+/// What the service tells the watch over the connection.
+#[derive(Debug, Default)]
+struct Progress {
+    begun: AtomicU64,
+    answered: AtomicU64,
+    body_refused: AtomicBool,
+}
+
+impl Progress {
+    /// Whether no request began since the last call and none is being answered.
+    fn stood_still(&self, seen: &mut u64) -> bool {
+        let begun = self.begun.load(Ordering::Relaxed);
+        let moved = std::mem::replace(seen, begun) != begun;
+        !moved && self.answered.load(Ordering::Relaxed) == begun
+    }
+}
+
+async fn linger(stream: TcpStream) {
+    let mut rest = stream.take(MAX_LINGER_BYTES);
+    let mut buffer = vec![0; 64 * 1024];
+    let discard = async { while matches!(rest.read(&mut buffer).await, Ok(1..)) {} };
+    let _in_time = timeout(LINGER, discard).await;
+}

@@ -1,0 +1,113 @@
+//! What stands behind the HTTP face: something that answers token requests.
+
+use jeton_proto::secret::Secret;
+use jeton_proto::wire::client_auth::BasicCredentials;
+use jeton_proto::wire::error_response::ErrorCode;
+use jeton_proto::wire::token_request::TokenRequest;
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Answers token requests (RFC 6749 §3.2).
+///
+/// The face has done all that concerns HTTP and the form; what comes here is well-formed, and carries one credential
+/// at most. An answer that never comes holds a connection, so an implementation bounds its own waits. A panic is
+/// answered with `server_error` and ends nothing else. A refusal too many costs the caller a retry; a token for the
+/// wrong caller is the one answer that is not harmless.
+pub trait TokenEndpoint: Send + Sync + 'static {
+    /// Answers one request.
+    fn answer(&self, call: TokenCall<'_>) -> impl Future<Output = Result<IssuedToken, TokenRefusal>> + Send;
+
+    /// Whether requests can be answered well now; what `/readyz` tells.
+    fn is_ready(&self) -> bool {
+        true
+    }
+}
+
+/// A well-formed token request.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenCall<'a> {
+    /// The parameters.
+    pub request: &'a TokenRequest<'a>,
+    /// How the caller says who it is.
+    pub credential: &'a PresentedCredential<'a>,
+    /// The address of the caller, or of the proxy before it.
+    pub peer: SocketAddr,
+}
+
+/// The credential in a token request (RFC 6749 §2.3.1).
+#[derive(Debug)]
+pub enum PresentedCredential<'a> {
+    /// In the `Authorization` header: `client_secret_basic`.
+    Basic(BasicCredentials),
+    /// In the body: `client_secret_post`.
+    Post {
+        /// The client id.
+        client_id: &'a str,
+        /// The client secret.
+        client_secret: &'a Secret<String>,
+    },
+    /// None.
+    Absent,
+}
+
+impl PresentedCredential<'_> {
+    /// Client id and secret, where there are any.
+    pub fn id_and_secret(&self) -> Option<(&str, &Secret<String>)> {
+        match self {
+            Self::Basic(basic) => Some((&basic.client_id, &basic.client_secret)),
+            Self::Post { client_id, client_secret } => Some((client_id, client_secret)),
+            Self::Absent => None,
+        }
+    }
+}
+
+/// A token to be handed out (RFC 6749 §5.1).
+#[derive(Debug)]
+pub struct IssuedToken {
+    /// The access token.
+    pub access_token: Secret<String>,
+    /// What is left of its life, in whole seconds.
+    pub expires_in: Duration,
+    /// The scope granted; left out of the answer when it is `None` or empty.
+    pub scope: Option<String>,
+}
+
+/// Why no token is handed out (RFC 6749 §5.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRefusal {
+    /// The `error` of the answer.
+    pub code: ErrorCode,
+    /// The `error_description` of the answer: printable ASCII without `"` and `\`, and nothing that the caller sent.
+    pub description: Cow<'static, str>,
+    /// What the log says beyond that. The face cleans it.
+    pub detail: Option<Cow<'static, str>>,
+    /// After how long the same request may fare better, in whole seconds: the `Retry-After` of the answer.
+    pub retry_after: Option<Duration>,
+}
+
+impl TokenRefusal {
+    /// A refusal with a code and a description.
+    pub fn new(code: ErrorCode, description: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, description: description.into(), detail: None, retry_after: None }
+    }
+
+    /// The same with a detail for the log.
+    #[must_use]
+    pub fn with_detail(self, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { detail: Some(detail.into()), ..self }
+    }
+
+    /// The one `invalid_client` for credentials that are not good, whatever is wrong with them.
+    pub fn invalid_client() -> Self {
+        Self::new(
+            ErrorCode::InvalidClient,
+            "client authentication failed: check the client id and the client secret",
+        )
+    }
+
+    /// The server is at fault.
+    pub fn server_error(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorCode::ServerError, "the server failed to answer; try again later").with_detail(detail)
+    }
+}

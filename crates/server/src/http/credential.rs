@@ -1,0 +1,55 @@
+//! The one credential of a token request (RFC 6749 §2.3).
+
+use crate::endpoint::{PresentedCredential, TokenRefusal};
+use http::header::{AUTHORIZATION, HeaderMap};
+use jeton_proto::wire::client_auth::{InvalidBasic, parse_basic};
+use jeton_proto::wire::error_response::ErrorCode;
+use jeton_proto::wire::token_request::TokenRequest;
+
+/// Finds the credential. Two of them, in whatever form, are an `invalid_request` (RFC 6749 §2.3: "MUST NOT use more
+/// than one authentication method"); one that cannot be read is an `invalid_client`.
+pub(super) fn presented<'a>(
+    headers: &HeaderMap,
+    request: &'a TokenRequest<'_>,
+) -> Result<PresentedCredential<'a>, TokenRefusal> {
+    let mut authorizations = headers.get_all(AUTHORIZATION).iter();
+    let authorization = authorizations.next();
+    if authorizations.next().is_some() {
+        return Err(invalid_request("there is more than one Authorization header"));
+    }
+    let asserted = request.client_assertion.is_some();
+    match (authorization, &request.client_secret) {
+        (Some(_), Some(_)) => Err(two_methods()),
+        (Some(_), None) | (None, Some(_)) if asserted => Err(two_methods()),
+        (Some(value), None) => {
+            let basic = parse_basic(value.as_bytes()).map_err(unreadable)?;
+            if request.client_id.as_deref().is_some_and(|client_id| client_id != basic.client_id) {
+                return Err(invalid_request(
+                    "the client_id in the body is not the one in the Authorization header",
+                ));
+            }
+            Ok(PresentedCredential::Basic(basic))
+        }
+        (None, Some(client_secret)) => match request.client_id.as_deref() {
+            Some(client_id) => Ok(PresentedCredential::Post { client_id, client_secret }),
+            None => Err(invalid_request("there is a client_secret without a client_id")),
+        },
+        (None, None) => Ok(PresentedCredential::Absent),
+    }
+}
+
+fn two_methods() -> TokenRefusal {
+    invalid_request("the client authenticates in more than one way; use either the header or the body")
+}
+
+fn invalid_request(description: &'static str) -> TokenRefusal {
+    TokenRefusal::new(ErrorCode::InvalidRequest, description)
+}
+
+fn unreadable(error: InvalidBasic) -> TokenRefusal {
+    TokenRefusal::new(
+        ErrorCode::InvalidClient,
+        "the Authorization header is not a Basic credential of RFC 6749",
+    )
+    .with_detail(error.to_string())
+}

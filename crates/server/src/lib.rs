@@ -1,0 +1,44 @@
+//! An OAuth 2.0 authorization server for one grant: client credentials (RFC 6749 §4.4), with JWT access tokens
+//! (RFC 9068), server metadata (RFC 8414) and a client registry in one file.
+//!
+//! ```no_run
+//! use jeton_server::{Config, Server, default_data_dir};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Server::bind(Config::new(default_data_dir()?))?;
+//! println!("tokens at {}/oauth/token", server.issuer());
+//! server.serve(std::future::pending()).await?; // or until a future of your own is done
+//! # Ok(()) }
+//! ```
+//!
+//! Clients are added by [`Registry`], in this process or in another one; a running server sees the change within a
+//! second. The token path reads memory alone: no database, no lock, no password hash.
+//!
+//! Most callers need [`Server`], [`Config`] and [`Registry`] and nothing of the modules: [`endpoint`], [`http`] and
+//! [`listen`] are for those who put another token endpoint behind the same HTTP face.
+
+pub mod endpoint;
+pub mod http;
+pub mod listen;
+
+mod clock;
+mod config;
+mod connection;
+mod counters;
+mod data_dir;
+mod issuer;
+mod keyring;
+mod limits;
+mod registry;
+mod server;
+
+pub use clock::SystemClock;
+pub use config::{Config, InvalidConfig, Listen, NoDataDir, default_data_dir};
+pub use counters::{CounterValues, Counters};
+pub use data_dir::PrivateFileError;
+pub use issuer::Issuer;
+pub use keyring::KeyringError;
+pub use limits::Limits;
+pub use listen::ListenError;
+pub use registry::{ClientRecord, Registry, RegistryError};
+pub use server::{ServeError, Server, StartError};

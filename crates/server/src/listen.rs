@@ -1,0 +1,207 @@
+//! Sockets: where the server listens, and how many connections it takes.
+
+use crate::config::Listen;
+use crate::connection;
+use crate::endpoint::TokenEndpoint;
+use crate::http::Face;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// How long to wait before the next try when the system has no file descriptor or no memory for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often a free port is looked for that is free on both loopback addresses.
+const PORT_TRIES: usize = 16;
+
+/// Opens the listening sockets.
+pub fn bind(listen: &Listen) -> Result<Vec<TcpListener>, ListenError> {
+    match listen {
+        Listen::Localhost { port: 0 } => {
+            // The port that the system gives for IPv4 may be taken for IPv6; then another one is asked for.
+            let mut tries = (0..PORT_TRIES).map(|_| bind_localhost(0));
+            let taken = |tried: &Result<_, ListenError>| matches!(tried, Err(error) if error.is_in_use());
+            tries.find(|tried| !taken(tried)).unwrap_or_else(|| bind_localhost(0))
+        }
+        Listen::Localhost { port } => bind_localhost(*port),
+        Listen::Addresses(addresses) => addresses.iter().copied().map(bind_address).collect(),
+    }
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {}", hint(source))]
+pub struct ListenError {
+    /// The address.
+    pub address: SocketAddr,
+    /// What the operating system said.
+    pub source: io::Error,
+}
+
+impl ListenError {
+    fn is_in_use(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
+
+    fn is_unavailable(&self) -> bool {
+        // Without IPv6 the family is not supported (a kind that std does not name yet: EAFNOSUPPORT) or the address
+        // is not there.
+        self.source.kind() == io::ErrorKind::AddrNotAvailable
+            || self.source.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+    }
+}
+
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => "another program holds the port; stop it or choose another port",
+        io::ErrorKind::PermissionDenied => "this user may not take the port; choose one above 1023",
+        io::ErrorKind::AddrNotAvailable => "this machine does not have the address; choose one that it has",
+        _ => "the system refused",
+    }
+}
+
+/// Serves `face` on `listeners` until `shutdown` is done, then ends in good order: no new connection, open requests
+/// answered, and after [`drain_timeout`](crate::Limits::drain_timeout) the rest cut off.
+///
+/// # Errors
+/// When a listener cannot be used on this runtime. Faults of single connections are no errors of the server.
+pub async fn serve<E: TokenEndpoint>(
+    listeners: Vec<TcpListener>,
+    face: Arc<Face<E>>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    let listeners = listeners.into_iter().map(into_async).collect::<io::Result<Vec<_>>>()?;
+    let places = Arc::new(Semaphore::new(face.limits().max_connections));
+    let (announce, announced) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let next = async {
+            // The place comes first: while there is none, callers wait in the queue of the system.
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, accept(&listeners).await)
+        };
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(ended) = connections.join_next() => report(ended),
+            (place, accepted) = next => match accepted {
+                Ok((stream, peer)) => {
+                    let serving = connection::serve(stream, Arc::clone(&face), peer, announced.clone());
+                    connections.spawn(async move {
+                        serving.await;
+                        drop(place);
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listeners);
+    face.begin_drain();
+    announce.send_replace(true);
+    let drained = async {
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    };
+    if timeout(face.limits().drain_timeout, drained).await.is_err() {
+        tracing::warn!(connections = connections.len(), "connections cut off: they did not end in time");
+        connections.shutdown().await;
+    }
+    Ok(())
+}
+
+fn bind_localhost(port: u16) -> Result<Vec<TcpListener>, ListenError> {
+    let v4 = bind_address(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))?;
+    let port = v4.local_addr().map_or(port, |address| address.port());
+    match bind_address(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port)) {
+        Ok(v6) => Ok(vec![v4, v6]),
+        Err(error) if error.is_unavailable() => Ok(vec![v4]),
+        // Someone else listens there, and would get a part of the secrets that are meant for this server.
+        Err(error) => Err(error),
+    }
+}
+
+fn bind_address(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address).map_err(|source| ListenError { address, source })
+}
+
+fn into_async(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
+}
+
+async fn accept(listeners: &[tokio::net::TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, peer) = poll_fn(|context| {
+        let ready = listeners.iter().find_map(|listener| match listener.poll_accept(context) {
+            Poll::Ready(accepted) => Some(accepted),
+            Poll::Pending => None,
+        });
+        ready.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await?;
+    // An answer is one write, so this only matters for speed, and a peer that is gone already is found out soon.
+    let _set = stream.set_nodelay(true);
+    Ok((stream, peer))
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!("a connection ended by a panic");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn localhost_is_one_port_on_every_loopback_address() {
+        let listeners = bind(&Listen::Localhost { port: 0 }).unwrap();
+        let addresses: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        assert!(addresses[0].is_ipv4() && addresses[0].ip().is_loopback() && addresses[0].port() != 0);
+        assert!(addresses.iter().all(|address| address.port() == addresses[0].port()));
+        let has_v6 = TcpListener::bind("[::1]:0").is_ok();
+        assert_eq!(addresses.len(), if has_v6 { 2 } else { 1 });
+    }
+
+    #[test]
+    fn a_port_that_is_held_is_told_with_what_to_do() {
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = held.local_addr().unwrap().port();
+        let message = bind(&Listen::Localhost { port }).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            format!(
+                "cannot listen on 127.0.0.1:{port}: another program holds the port; stop it or choose another port"
+            )
+        );
+        let elsewhere = Listen::Addresses(vec!["192.0.2.1:0".parse().unwrap()]);
+        assert!(bind(&elsewhere).unwrap_err().to_string().contains("does not have the address"));
+    }
+
+    #[test]
+    fn a_port_that_is_held_on_the_other_loopback_address_is_no_good_either() {
+        let Ok(held) = TcpListener::bind("[::1]:0") else {
+            return;
+        };
+        let port = held.local_addr().unwrap().port();
+        assert!(
+            bind(&Listen::Localhost { port }).unwrap_err().to_string().contains(&format!("[::1]:{port}"))
+        );
+    }
+}

@@ -1,0 +1,127 @@
+//! A server, from its settings to its end.
+
+use crate::config::{Config, InvalidConfig};
+use crate::counters::{CounterValues, Counters};
+use crate::data_dir::{PrivateFileError, create_private_dir};
+use crate::http::{Documents, Face};
+use crate::issuer::{ClockHandle, Issuer};
+use crate::keyring::{Keyring, KeyringError};
+use crate::listen::{self, ListenError};
+use crate::registry::{Registry, RegistryError, RegistryWatch};
+use jeton_proto::jose::jwk::KeyError;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+/// An authorization server whose sockets are open and whose keys and clients are loaded.
+///
+/// Callers that connect between [`Server::bind`] and [`Server::serve`] wait and are answered then.
+#[derive(Debug)]
+pub struct Server {
+    issuer: String,
+    local_addrs: Vec<SocketAddr>,
+    listeners: Vec<TcpListener>,
+    face: Arc<Face<Issuer>>,
+}
+
+impl Server {
+    /// Opens the sockets, the keys and the registry. Keys and registry are made where they are missing.
+    ///
+    /// It reads and writes files, and an RSA key may take a second to make: not for a thread that must not block.
+    pub fn bind(config: Config) -> Result<Self, StartError> {
+        config.check()?;
+        let listeners = listen::bind(&config.listen)?;
+        let local_addrs = listeners
+            .iter()
+            .map(TcpListener::local_addr)
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(StartError::LocalAddress)?;
+        let issuer = config.issuer_for(&local_addrs)?;
+        let policy = config.policy(&issuer)?;
+        create_private_dir(&config.data_dir)?;
+        let keyring = Keyring::open(&config.data_dir, config.signing_algorithm)?;
+        let jwks = keyring.jwks_json().map_err(StartError::Keys)?;
+        let documents = Documents::new(&issuer, jwks).map_err(StartError::Metadata)?;
+        let (hasher, reader) = Registry::open(&config.data_dir)?.into_reader()?;
+        let registry = RegistryWatch::start(reader).map_err(StartError::Thread)?;
+        let endpoint = Issuer {
+            url: issuer.clone(),
+            signer: keyring.into_signer(),
+            hasher,
+            registry,
+            policy,
+            clock: ClockHandle(config.clock),
+        };
+        let face = Arc::new(Face::new(endpoint, documents, config.limits));
+        Ok(Self { issuer, local_addrs, listeners, face })
+    }
+
+    /// The issuer identifier, as it stands in tokens and metadata.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The addresses it listens on, at least one.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
+    }
+
+    /// The URL of the token endpoint, as the metadata has it.
+    pub fn token_endpoint(&self) -> String {
+        format!("{}/oauth/token", self.issuer.trim_end_matches('/'))
+    }
+
+    /// The counters, which stay readable after [`Server::serve`] took the server.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(self.face.counters())
+    }
+
+    /// Serves until `shutdown` is done, then drains; see [`listen::serve`].
+    ///
+    /// It must run on a tokio runtime with I/O and time enabled.
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
+        let counters = self.counters();
+        tracing::info!(issuer = self.issuer, addresses = ?self.local_addrs, "server started");
+        listen::serve(self.listeners, self.face, shutdown).await.map_err(ServeError)?;
+        let CounterValues { granted, .. } = counters.values();
+        tracing::info!(granted, refused = counters.values().refused(), "server ended");
+        Ok(())
+    }
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings do not hold together.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system does not tell the address of a socket.
+    #[error("the system does not tell the address of a listening socket")]
+    LocalAddress(#[source] io::Error),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] PrivateFileError),
+    /// A signing key cannot be used.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// The public keys cannot be written as a set.
+    #[error("the public keys cannot be published")]
+    Keys(#[source] KeyError),
+    /// The metadata cannot be written.
+    #[error("the metadata cannot be written")]
+    Metadata(#[source] serde_json::Error),
+    /// The registry cannot be used.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The thread that reads the registry cannot be started.
+    #[error("the thread that reads the registry cannot be started")]
+    Thread(#[source] io::Error),
+}
+
+/// A listening socket cannot be used on this runtime.
+#[derive(Debug, thiserror::Error)]
+#[error("a listening socket cannot be used on this runtime")]
+pub struct ServeError(#[source] io::Error);

@@ -1,0 +1,160 @@
+//! The server over real sockets.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod changes;
+mod connections;
+mod foreign_clients;
+mod hostile;
+mod log;
+mod tokens;
+
+use jeton_proto::issuance::ClientSettings;
+use jeton_proto::secret::Secret;
+use jeton_server::{Config, Counters, Listen, Registry, ServeError, Server};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A server that runs on a free port, with a data directory that goes with it.
+struct Running {
+    issuer: String,
+    address: SocketAddr,
+    counters: Arc<Counters>,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<Result<(), ServeError>>,
+}
+
+impl Running {
+    fn start(data_dir: &Path) -> Self {
+        Self::with(Config { listen: Listen::Localhost { port: 0 }, ..Config::new(data_dir) })
+    }
+
+    fn with(config: Config) -> Self {
+        let server = Server::bind(config).unwrap();
+        let (stop, stopped) = oneshot::channel();
+        Self {
+            issuer: server.issuer().to_owned(),
+            address: server.local_addrs()[0],
+            counters: server.counters(),
+            stop,
+            serving: tokio::spawn(server.serve(async { stopped.await.unwrap_or(()) })),
+        }
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.serving.await.unwrap().unwrap();
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends `request` and reads until the server ends the connection.
+    async fn raw(&self, request: impl AsRef<[u8]>) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_ref()).await.unwrap();
+        read_to_end(&mut stream).await
+    }
+
+    /// Posts a form with these header lines, each ended by CRLF.
+    async fn post(&self, headers: &str, body: impl AsRef<[u8]>) -> Answer {
+        let body = body.as_ref();
+        let mut request = format!(
+            "POST /oauth/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
+            body.len()
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        Answer::parse(&self.raw(request).await)
+    }
+
+    /// A token request by `client_secret_post`.
+    async fn request_token(&self, client_id: &str, secret: &Secret<String>, more: &str) -> Answer {
+        let body = format!(
+            "grant_type=client_credentials&client_id={client_id}&client_secret={}{more}",
+            secret.expose()
+        );
+        self.post(FORM, body).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        Answer::parse(&self.raw(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await)
+    }
+}
+
+const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
+
+/// A client `worker` with the scopes `a` and `b`, and its secret.
+fn add_worker(data_dir: &Path) -> Secret<String> {
+    let settings = ClientSettings { allowed_scope: "a b".parse().unwrap(), ..ClientSettings::new("worker") };
+    Registry::open(data_dir).unwrap().add(settings).unwrap()
+}
+
+fn basic(client_id: &str, secret: &str) -> String {
+    use base64::Engine as _;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{client_id}:{secret}"));
+    format!("Authorization: Basic {encoded}\r\n")
+}
+
+async fn read_to_end(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let reading = stream.read_to_end(&mut answer);
+    let read =
+        tokio::time::timeout(Duration::from_secs(20), reading).await.expect("the server does not end this");
+    // A reset after the answer is the end of it too; one before it leaves no answer to look at.
+    drop(read);
+    String::from_utf8(answer).unwrap()
+}
+
+/// An answer of the server, taken apart.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    /// The header lines in lower case, `Date` left out, sorted.
+    headers: Vec<String>,
+    body: String,
+}
+
+impl Answer {
+    fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let mut headers: Vec<_> =
+            lines.map(str::to_ascii_lowercase).filter(|line| !line.starts_with("date:")).collect();
+        headers.sort();
+        Self { status, headers, body: body.to_owned() }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    fn error(&self) -> String {
+        assert_never_cached(self);
+        self.json()["error"].as_str().unwrap().to_owned()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+}
+
+fn assert_never_cached(answer: &Answer) {
+    assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer:?}");
+    assert_eq!(answer.header("pragma"), Some("no-cache"), "{answer:?}");
+    assert_eq!(answer.header("content-type"), Some("application/json"), "{answer:?}");
+}
