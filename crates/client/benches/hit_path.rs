@@ -1,0 +1,119 @@
+//! What a token from the cache costs, beside its limit in the same run: an `arc_swap` guard and a relaxed load of a
+//! coarse tick. Targets: at most 1.3 times the limit, and at most 1.2 times itself while a second thread does the same.
+
+#![allow(clippy::expect_used, reason = "a benchmark that cannot set itself up ends")]
+#![allow(clippy::print_stdout, reason = "its result is what it prints")]
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Request, Response};
+use jeton::http::{ExchangeFuture, ExchangeLimits, HttpExchange};
+use jeton::{Secret, TokenHandle, TokenKey, TokenManager};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+const ROUNDS: usize = 41;
+const GETS_PER_ROUND: u32 = 1_000_000;
+
+struct OneToken;
+
+impl HttpExchange for OneToken {
+    fn exchange(&self, _: Request<Bytes>, _: ExchangeLimits) -> ExchangeFuture<'_> {
+        let body = r#"{"access_token":"benchmark","token_type":"Bearer","expires_in":86400}"#;
+        Box::pin(async move { Ok(Response::new(Bytes::from_static(body.as_bytes()))) })
+    }
+}
+
+/// What the limit reads: a value behind a guard, and a tick.
+struct Limit {
+    value: ArcSwap<(u64, u64)>,
+    tick: AtomicU64,
+}
+
+impl Limit {
+    #[inline]
+    fn get(&self) -> Option<u64> {
+        let value = self.value.load();
+        (self.tick.load(Ordering::Relaxed) < value.0).then_some(value.1)
+    }
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let handle = runtime.block_on(async {
+        let manager = TokenManager::builder("https://as.example/token", "benchmark")
+            .client_secret(Secret::from("benchmark"))
+            .exchange(Arc::new(OneToken))
+            .build()
+            .expect("valid settings");
+        let handle = manager.handle(&TokenKey::default()).expect("one key");
+        handle.token().await.expect("a token");
+        handle
+    });
+    let limit = Arc::new(Limit { value: ArcSwap::from_pointee((u64::MAX, 1)), tick: AtomicU64::new(1) });
+
+    let mut alone = Series::default();
+    for _ in 0..ROUNDS {
+        alone.limit.push(nanos_per_call(|| limit.get()));
+        alone.get.push(nanos_per_call(|| get(&handle)));
+    }
+    let beside = with_second_thread(&handle);
+
+    let (limit, get, second) = (median(alone.limit), median(alone.get), median(beside));
+    println!("hit path, median of {ROUNDS} rounds of {GETS_PER_ROUND} gets");
+    println!("  limit (arc_swap guard + relaxed tick)   {limit:7.2} ns");
+    println!(
+        "  get on a resolved handle                {get:7.2} ns   ratio {:.2} (target <= 1.30)",
+        get / limit
+    );
+    println!(
+        "  the same with a second thread           {second:7.2} ns   ratio {:.2} (target <= 1.20)",
+        second / get
+    );
+}
+
+#[derive(Default)]
+struct Series {
+    limit: Vec<f64>,
+    get: Vec<f64>,
+}
+
+#[inline]
+fn get(handle: &TokenHandle) -> Option<()> {
+    handle.get_with(|token| {
+        black_box(token);
+    })
+}
+
+fn with_second_thread(handle: &TokenHandle) -> Vec<f64> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let other = std::thread::spawn({
+        let (handle, stop) = (handle.clone(), Arc::clone(&stop));
+        move || {
+            while !stop.load(Ordering::Relaxed) {
+                for _ in 0..1000 {
+                    black_box(get(&handle));
+                }
+            }
+        }
+    });
+    let rounds = (0..ROUNDS).map(|_| nanos_per_call(|| get(handle))).collect();
+    stop.store(true, Ordering::Relaxed);
+    other.join().expect("the second thread ends");
+    rounds
+}
+
+fn nanos_per_call<T>(call: impl Fn() -> Option<T>) -> f64 {
+    let started = Instant::now();
+    for _ in 0..GETS_PER_ROUND {
+        black_box(call()).expect("a hit");
+    }
+    started.elapsed().as_secs_f64() * 1e9 / f64::from(GETS_PER_ROUND)
+}
+
+fn median(mut series: Vec<f64>) -> f64 {
+    series.sort_unstable_by(f64::total_cmp);
+    series.get(series.len() / 2).copied().expect("rounds")
+}

@@ -1,0 +1,234 @@
+//! Why there is no token: whose fault it is, whether asking again helps, and when.
+
+use crate::http::{ExchangeError, InvalidUrl};
+use jeton_proto::backoff::{Failure, FailureClass};
+use jeton_proto::wire::error_response::ErrorCode;
+use jeton_proto::wire::scope::Scope;
+use jeton_proto::wire::token_request::ReservedParameter;
+use jeton_proto::wire::token_response::MalformedAnswer;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why there is no token. Cheap to clone: all callers that waited for one token request share one error.
+///
+/// No secret, no token and no part of a foreign answer's body is in it; error codes and descriptions of the server
+/// (RFC 6749 §5.2) are cut to 256 characters of printable ASCII.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{kind}")]
+pub struct TokenError {
+    #[source]
+    kind: Arc<TokenErrorKind>,
+    retry_after: Option<Duration>,
+}
+
+/// The ways in which a token request fails.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TokenErrorKind {
+    /// The server refused by name (RFC 6749 §5.2).
+    #[error("the authorization server {server} refused the token request of client {client_id}: {}", described(.error, .description.as_deref()))]
+    Refused {
+        /// Host and port of the server.
+        server: String,
+        /// The client.
+        client_id: String,
+        /// The code.
+        error: ErrorCode,
+        /// The server's words, cut and cleaned.
+        description: Option<String>,
+        /// The HTTP status of the answer.
+        status: u16,
+    },
+    /// The answer is neither a token nor an error of RFC 6749.
+    #[error("the authorization server {server} sent a malformed answer: {fault}")]
+    Malformed {
+        /// Host and port of the server.
+        server: String,
+        /// What was wrong with it.
+        fault: MalformedAnswer,
+        /// The HTTP status of the answer.
+        status: u16,
+    },
+    /// The server gave out a token that has expired.
+    #[error("the authorization server {server} gave out a token that has expired")]
+    ExpiredToken {
+        /// Host and port of the server.
+        server: String,
+    },
+    /// The server sent the request elsewhere. That is not followed: the secret would go along.
+    #[error(
+        "the authorization server {server} redirected the token request (status {status}), which is never followed; set the token URL to its real place"
+    )]
+    Redirected {
+        /// Host and port of the server.
+        server: String,
+        /// The HTTP status of the answer.
+        status: u16,
+    },
+    /// No answer.
+    #[error("no token from the authorization server {server}: {fault}")]
+    Unreachable {
+        /// Host and port of the server.
+        server: String,
+        /// What happened.
+        fault: ExchangeError,
+    },
+    /// The granted scope is narrower than the one asked for, and that was declared unacceptable.
+    #[error(
+        "the authorization server {server} granted the scope \"{granted}\" where \"{requested}\" was asked for"
+    )]
+    NarrowedScope {
+        /// Host and port of the server.
+        server: String,
+        /// The scope that was granted.
+        granted: Scope,
+        /// The scope that was asked for.
+        requested: Scope,
+    },
+    /// The caller's own deadline came first. The token request goes on for the others.
+    #[error("no token within the {} ms that the caller would wait", .waited.as_millis())]
+    DeadlinePassed {
+        /// How long the caller would wait.
+        waited: Duration,
+    },
+    /// The task of the token request ended without an outcome: its runtime was shut down, or it panicked.
+    #[error("the token request was dropped before it ended, because its runtime shut down")]
+    FlightLost,
+    /// There is no tokio runtime to run the token request on.
+    #[error("there is no tokio runtime to request a token on")]
+    NoRuntime,
+    /// More keys than the manager holds.
+    #[error("more than {limit} different scopes, resources or audiences were asked for")]
+    TooManyKeys {
+        /// The limit.
+        limit: usize,
+    },
+    /// A parameter of the key has a setting of its own.
+    #[error("the token request cannot be written: {0}")]
+    Request(#[from] ReservedParameter),
+}
+
+/// Who has to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The credential or its registration: whoever administers the client at the authorization server.
+    Credential,
+    /// The call or the configuration: whoever wrote it.
+    Caller,
+    /// The authorization server, or the network on the way to it: whoever runs them, and time may help.
+    Server,
+    /// The caller's deadline was shorter than the token request.
+    Deadline,
+}
+
+impl TokenError {
+    pub(crate) fn new(kind: TokenErrorKind) -> Self {
+        Self { kind: Arc::new(kind), retry_after: None }
+    }
+
+    pub(crate) fn retry_after_of(mut self, retry_after: Option<Duration>) -> Self {
+        self.retry_after = retry_after;
+        self
+    }
+
+    /// What happened.
+    pub fn kind(&self) -> &TokenErrorKind {
+        &self.kind
+    }
+
+    /// Who has to act.
+    pub fn fault(&self) -> Fault {
+        use TokenErrorKind as Kind;
+        match self.kind() {
+            Kind::Refused { error, status, .. } => fault_of(error, *status),
+            Kind::NarrowedScope { .. } => Fault::Credential,
+            Kind::Redirected { .. } | Kind::TooManyKeys { .. } | Kind::Request(_) | Kind::NoRuntime => {
+                Fault::Caller
+            }
+            Kind::Malformed { .. } | Kind::ExpiredToken { .. } | Kind::Unreachable { .. } => Fault::Server,
+            Kind::DeadlinePassed { .. } | Kind::FlightLost => Fault::Deadline,
+        }
+    }
+
+    /// Whether asking again may help without anybody changing something.
+    pub fn is_retryable(&self) -> bool {
+        match self.fault() {
+            Fault::Server | Fault::Deadline => true,
+            Fault::Credential | Fault::Caller => false,
+        }
+    }
+
+    /// When it is worth asking again; the manager answers at once with this same error until then.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// The failure as the lifecycle sees it.
+    pub(crate) fn failure(&self) -> Failure {
+        let class = if self.is_retryable() { FailureClass::Transient } else { FailureClass::Terminal };
+        Failure { class, retry_after: self.retry_after }
+    }
+}
+
+fn fault_of(error: &ErrorCode, status: u16) -> Fault {
+    match error {
+        ErrorCode::InvalidClient
+        | ErrorCode::UnauthorizedClient
+        | ErrorCode::InvalidScope
+        | ErrorCode::InvalidTarget
+        | ErrorCode::InvalidGrant => Fault::Credential,
+        ErrorCode::ServerError | ErrorCode::TemporarilyUnavailable => Fault::Server,
+        // A code of the vendor's own: the status has to tell, as for any HTTP answer.
+        ErrorCode::Other(_) if status == 429 || status >= 500 => Fault::Server,
+        ErrorCode::InvalidRequest | ErrorCode::UnsupportedGrantType | ErrorCode::Other(_) => Fault::Caller,
+    }
+}
+
+fn described(error: &ErrorCode, description: Option<&str>) -> String {
+    let hint = match error {
+        ErrorCode::InvalidClient => "; check the client id, the secret and the authentication method",
+        ErrorCode::InvalidScope => "; ask for scopes that are registered for this client",
+        ErrorCode::UnauthorizedClient => "; allow the client-credentials grant for this client",
+        ErrorCode::UnsupportedGrantType => "; the server does not offer the client-credentials grant",
+        ErrorCode::InvalidTarget => "; ask for a resource that is registered for this client",
+        ErrorCode::InvalidRequest
+        | ErrorCode::InvalidGrant
+        | ErrorCode::ServerError
+        | ErrorCode::TemporarilyUnavailable
+        | ErrorCode::Other(_) => "",
+    };
+    match description {
+        Some(description) => format!("{error} ({description}){hint}"),
+        None => format!("{error}{hint}"),
+    }
+}
+
+/// Why a [`TokenManager`](crate::TokenManager) could not be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// The token URL.
+    #[error("the token URL is refused: {0}")]
+    TokenUrl(#[from] InvalidUrl),
+    /// An empty client id.
+    #[error("the client id is empty")]
+    ClientId,
+    /// No client secret was given.
+    #[error("no client secret was given")]
+    ClientSecret,
+    /// The credential cannot be sent by the method chosen.
+    #[error(transparent)]
+    Credential(#[from] jeton_proto::wire::client_auth::ColonInClientId),
+    /// A time-out of zero or more than an hour.
+    #[error("the {name} must be from 1 ms to 1 h")]
+    Timeout {
+        /// Which.
+        name: &'static str,
+    },
+    /// TLS.
+    #[cfg(feature = "reqwest")]
+    #[error(transparent)]
+    Tls(#[from] crate::http::InvalidTls),
+    /// No exchange was given, and the feature `reqwest`, which brings one, is off.
+    #[cfg(not(feature = "reqwest"))]
+    #[error("no HTTP exchange was given, and the feature `reqwest` is off")]
+    NoExchange,
+}
