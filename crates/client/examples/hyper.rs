@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let mut service = bearer.layer(client);
 
-    let request = Request::get(format!("{}/orders", var("JETON_API_URL")?)).body(Full::default())?;
+    let request = Request::get(var("JETON_API_URL")?).body(Full::default())?;
     let response = service.ready().await?.call(request).await?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();

@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let bearer = BearerLayer::new(manager.handle(&TokenKey::scope("orders:read")?)?);
 
     let client = reqwest::Client::builder().build()?;
-    let request = client.get(format!("{}/orders", var("JETON_API_URL")?)).build()?;
+    let request = client.get(var("JETON_API_URL")?).build()?;
     let response = bearer.layer(client).ready().await?.call(request).await?;
     writeln!(std::io::stdout(), "{} {}", response.status(), response.text().await?)?;
     Ok(())
