@@ -51,12 +51,12 @@ pub(crate) struct ForeignServer {
 }
 
 impl ForeignServer {
-    /// npm `oidc-provider` with these clients, as README.md has them, and further arguments.
+    /// `oidc-provider` of npm with these clients, as README.md has them, and further arguments.
     pub(crate) fn oidc_provider(clients: &Value, arguments: &[&str]) -> Self {
         Self::start(node("oidc_provider.mjs"), "/token", clients, arguments)
     }
 
-    /// PyPI `Authlib` with these clients and further arguments.
+    /// `Authlib` of Python with these clients and further arguments.
     pub(crate) fn authlib(clients: &Value, arguments: &[&str]) -> Self {
         Self::start(python("authlib_server.py"), "/oauth/token", clients, arguments)
     }

@@ -46,7 +46,8 @@ pub enum GrantedScope {
     /// It is given out; [`CachedToken::granted_scope`] tells its scope. The default.
     #[default]
     MayBeNarrower,
-    /// It is refused with [`TokenErrorKind::NarrowedScope`].
+    /// It is refused with [`TokenErrorKind::NarrowedScope`]. A server that leaves `scope` out of its answer says
+    /// that it granted what was asked for (RFC 6749 §5.1), and is believed; the API's 403 tells where it was not so.
     MustBeComplete,
 }
 

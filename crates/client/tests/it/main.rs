@@ -1,0 +1,18 @@
+//! The client against token endpoints and APIs: under virtual time in memory, over real sockets, and against servers
+//! that others wrote.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails panics"
+)]
+
+mod bearer;
+mod foreign;
+mod lifecycle;
+mod secrecy;
+mod support;
+mod tls;
+mod wire;
