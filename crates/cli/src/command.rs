@@ -1,0 +1,26 @@
+//! The commands.
+
+mod call;
+mod client;
+mod inspect;
+mod sandbox;
+mod serve;
+mod token;
+
+use crate::args::Command;
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::settings::Layers;
+
+/// Runs a command to its end.
+pub(crate) async fn run(command: Command, layers: &Layers) -> Result<std::process::ExitCode, Failure> {
+    match command {
+        Command::Serve(args) => serve::run(&args, layers).await,
+        Command::Client(args) => client::run(&args, layers),
+        Command::Token(args) => token::run(&args, layers).await,
+        Command::Call(args) => call::run(&args, layers).await,
+        Command::Inspect(args) => inspect::run(&args, layers).await,
+        Command::Sandbox(args) => return sandbox::run(&args).await,
+    }
+    .map(|()| ExitCode::Done.into())
+}

@@ -1,0 +1,74 @@
+//! `jeton serve`: the authorization server, until interrupted.
+
+use crate::args::ServerArgs;
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::output;
+use crate::settings::Layers;
+use jeton_server::{Config, Registry, Server, StartError};
+
+/// Serves until SIGINT or SIGTERM, then answers what was begun and ends.
+pub(crate) async fn run(args: &ServerArgs, layers: &Layers) -> Result<(), Failure> {
+    let config = layers.server(args)?;
+    let mut interrupt = Interrupt::catch()?;
+    let data_dir = config.data_dir.clone();
+    let (server, clients) = start(config).await?;
+    let addresses = server.local_addrs().iter().map(ToString::to_string);
+    output::note(&format!(
+        "listening on    {}\nissuer          {}\ntoken endpoint  {}\ndata directory  {}\nclients         {clients}",
+        addresses.collect::<Vec<_>>().join(", "),
+        server.issuer(),
+        server.token_endpoint(),
+        data_dir.display(),
+    ));
+    if clients == 0 {
+        output::note(&format!(
+            "hint: add one by: jeton client add NAME --scope \"SCOPES\" --data-dir {}",
+            data_dir.display()
+        ));
+    }
+    let shutdown = async {
+        interrupt.wait().await;
+        output::note("ending: open requests are answered, new ones are not taken");
+    };
+    server.serve(shutdown).await.map_err(|error| Failure::of(ExitCode::Other, &error))
+}
+
+/// Opens registry, keys and sockets, on a thread that may block, and counts the clients.
+pub(crate) async fn start(config: Config) -> Result<(Server, usize), Failure> {
+    let started = tokio::task::spawn_blocking(move || {
+        let server = Server::bind(config.clone()).map_err(|error| start_failure(&error))?;
+        let clients = Registry::open(&config.data_dir).and_then(|registry| registry.list());
+        let clients = clients.map_err(|error| Failure::of(ExitCode::Configuration, &error))?;
+        Ok((server, clients.len()))
+    });
+    started
+        .await
+        .unwrap_or_else(|error| Err(Failure::new(ExitCode::Other, format!("the start was cut off: {error}"))))
+}
+
+fn start_failure(error: &StartError) -> Failure {
+    let code = match error {
+        StartError::Config(_) | StartError::DataDir(_) | StartError::Keyring(_) | StartError::Registry(_) => {
+            ExitCode::Configuration
+        }
+        StartError::Listen(_)
+        | StartError::LocalAddress(_)
+        | StartError::Keys(_)
+        | StartError::Metadata(_)
+        | StartError::Thread(_) => ExitCode::Other,
+    };
+    let failure = Failure::of(code, error);
+    match error {
+        StartError::Listen(_) => failure.hint("choose where to listen by --listen"),
+        StartError::Config(_)
+        | StartError::DataDir(_)
+        | StartError::Keyring(_)
+        | StartError::Registry(_)
+        | StartError::LocalAddress(_)
+        | StartError::Keys(_)
+        | StartError::Metadata(_)
+        | StartError::Thread(_) => failure,
+    }
+}

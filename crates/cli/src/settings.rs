@@ -1,0 +1,189 @@
+//! Settings from three layers: flags win over the environment, and the environment over the settings file.
+
+mod client;
+mod environment;
+mod file;
+mod server;
+
+pub(crate) use client::{CLIENT_VARIABLES, ClientSettings, NetworkSettings};
+pub(crate) use environment::Environment;
+pub(crate) use server::ListenAddress;
+
+use crate::args::GlobalArgs;
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use file::SettingsFile;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use toml::Spanned;
+
+/// The names of one setting in the three layers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Name {
+    /// In the settings file.
+    pub(crate) file: &'static str,
+    /// In the environment.
+    pub(crate) environment: &'static str,
+    /// On the command line.
+    pub(crate) flag: &'static str,
+}
+
+/// Where a value was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A flag of the command line.
+    Flag(&'static str),
+    /// A variable of the environment.
+    Environment(&'static str),
+    /// The settings file, with the place in it.
+    File { path: PathBuf, line: usize, column: usize, name: &'static str },
+}
+
+impl Origin {
+    /// The failure of a value from here.
+    pub(crate) fn fault(&self, what: &dyn fmt::Display) -> Failure {
+        let code = match self {
+            Self::Flag(_) => ExitCode::Usage,
+            Self::Environment(_) | Self::File { .. } => ExitCode::Configuration,
+        };
+        Failure::new(code, format!("{self}: {what}"))
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => f.write_str(flag),
+            Self::Environment(name) => f.write_str(name),
+            Self::File { path, line, column, name } => {
+                write!(f, "{}:{line}:{column}: {name}", path.display())
+            }
+        }
+    }
+}
+
+/// A value, and where it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found<T> {
+    pub(crate) value: T,
+    pub(crate) origin: Origin,
+}
+
+impl<T: AsRef<str>> Found<T> {
+    /// Reads the text as a value of its type.
+    pub(crate) fn parse<P>(&self) -> Result<P, Failure>
+    where
+        P: FromStr,
+        P::Err: fmt::Display,
+    {
+        self.value.as_ref().parse().map_err(|error: P::Err| self.origin.fault(&error))
+    }
+
+    /// The text as a path; one in the settings file is relative to the directory of that file.
+    pub(crate) fn path(&self) -> PathBuf {
+        let path = Path::new(self.value.as_ref());
+        match &self.origin {
+            Origin::File { path: file, .. } => file.parent().unwrap_or(Path::new("")).join(path),
+            Origin::Flag(_) | Origin::Environment(_) => path.to_owned(),
+        }
+    }
+}
+
+/// The settings file and the environment; the flags come with each question.
+#[derive(Debug)]
+pub(crate) struct Layers {
+    file: SettingsFile,
+    environment: Environment,
+}
+
+const CONFIG: Name = Name { file: "", environment: "JETON_CONFIG", flag: "--config" };
+
+impl Layers {
+    /// Reads the settings file that is named, or the one in its usual place if there is one.
+    pub(crate) fn load(args: &GlobalArgs, environment: Environment) -> Result<Self, Failure> {
+        let named = match &args.config {
+            Some(path) => Some(path.clone()),
+            None => environment.text(CONFIG.environment)?.map(PathBuf::from),
+        };
+        let file = match named {
+            Some(path) => SettingsFile::read(&path)?,
+            None => match default_path(&environment)?.filter(|path| path.exists()) {
+                Some(path) => SettingsFile::read(&path)?,
+                None => SettingsFile::default(),
+            },
+        };
+        Ok(Self { file, environment })
+    }
+
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// A setting that is one text.
+    fn text(
+        &self,
+        name: &Name,
+        flag: Option<&str>,
+        in_file: Option<&Spanned<String>>,
+    ) -> Result<Option<Found<String>>, Failure> {
+        if let Some(value) = flag {
+            return Ok(Some(found(value.to_owned(), Origin::Flag(name.flag))));
+        }
+        if let Some(value) = self.environment.text(name.environment)? {
+            return Ok(Some(found(value, Origin::Environment(name.environment))));
+        }
+        Ok(in_file.map(|spanned| self.in_file(name, spanned)))
+    }
+
+    /// A setting that is a list; in the environment its items are divided by `separators`.
+    fn list(
+        &self,
+        name: &Name,
+        flags: &[String],
+        separators: &[char],
+        in_file: Option<&Spanned<Vec<String>>>,
+    ) -> Result<Option<Found<Vec<String>>>, Failure> {
+        if !flags.is_empty() {
+            return Ok(Some(found(flags.to_owned(), Origin::Flag(name.flag))));
+        }
+        if let Some(text) = self.environment.text(name.environment)? {
+            let items = text.split(separators).filter(|item| !item.is_empty());
+            let items = items.map(str::to_owned).collect();
+            return Ok(Some(found(items, Origin::Environment(name.environment))));
+        }
+        Ok(in_file.map(|spanned| self.in_file(name, spanned)))
+    }
+
+    fn in_file<T: Clone>(&self, name: &Name, spanned: &Spanned<T>) -> Found<T> {
+        found(spanned.get_ref().clone(), self.file.origin(name.file, spanned.span()))
+    }
+}
+
+fn found<T>(value: T, origin: Origin) -> Found<T> {
+    Found { value, origin }
+}
+
+/// That a setting without a default is not there.
+fn missing(what: &str, name: &Name) -> Failure {
+    Failure::new(ExitCode::Configuration, format!("{what} is not set")).hint(format!(
+        "give {}, set {}, or write {} in the settings file",
+        name.flag, name.environment, name.file
+    ))
+}
+
+/// `$XDG_CONFIG_HOME/jeton/jeton.toml`, or `~/.config/jeton/jeton.toml`.
+fn default_path(environment: &Environment) -> Result<Option<PathBuf>, Failure> {
+    let absolute = |name| -> Result<Option<PathBuf>, Failure> {
+        let path = environment.text(name)?.map(PathBuf::from);
+        Ok(path.filter(|path| path.is_absolute()))
+    };
+    let config_home = match absolute("XDG_CONFIG_HOME")? {
+        Some(path) => Some(path),
+        None => absolute("HOME")?.map(|home| home.join(".config")),
+    };
+    Ok(config_home.map(|dir| dir.join("jeton/jeton.toml")))
+}
+
+#[cfg(test)]
+mod tests;

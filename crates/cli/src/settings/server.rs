@@ -1,0 +1,121 @@
+//! The settings of `jeton serve`, and the data directory of `jeton client`.
+
+use super::{Found, Layers, Name, Origin, found};
+use crate::args::ServerArgs;
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::lifespan::Lifespan;
+use jeton_proto::jose::jws::Algorithm;
+use jeton_server::{Config, Listen, default_data_dir};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+const LISTEN: Name = Name { file: "server.listen", environment: "JETON_SERVER_LISTEN", flag: "--listen" };
+const ISSUER: Name = Name { file: "server.issuer", environment: "JETON_SERVER_ISSUER", flag: "--issuer" };
+const DATA_DIR: Name =
+    Name { file: "server.data_dir", environment: "JETON_SERVER_DATA_DIR", flag: "--data-dir" };
+const DEFAULT_AUDIENCE: Name = Name {
+    file: "server.default_audience",
+    environment: "JETON_SERVER_DEFAULT_AUDIENCE",
+    flag: "--default-audience",
+};
+const SIGNING_ALGORITHM: Name = Name {
+    file: "server.signing_algorithm",
+    environment: "JETON_SERVER_SIGNING_ALGORITHM",
+    flag: "--signing-algorithm",
+};
+const LONGEST_TOKEN_LIFETIME: Name = Name {
+    file: "server.longest_token_lifetime",
+    environment: "JETON_SERVER_LONGEST_TOKEN_LIFETIME",
+    flag: "--longest-token-lifetime",
+};
+
+impl Layers {
+    /// The settings of a server.
+    pub(crate) fn server(&self, args: &ServerArgs) -> Result<Config, Failure> {
+        let file = &self.file.content.server;
+        let mut config = Config::new(self.data_dir(args.data_dir.as_deref())?);
+        if let Some(found) = self.text(&LISTEN, args.listen.as_deref(), file.listen.as_ref())? {
+            config.listen = found.parse::<ListenAddress>()?.0;
+        }
+        let issuer = self.text(&ISSUER, args.issuer.as_deref(), file.issuer.as_ref())?;
+        config.issuer = issuer.map(|found| found.value);
+        let audience =
+            self.text(&DEFAULT_AUDIENCE, args.default_audience.as_deref(), file.default_audience.as_ref())?;
+        config.default_audience = audience.map(|found| found.value);
+        let algorithm = self.text(
+            &SIGNING_ALGORITHM,
+            args.signing_algorithm.as_deref(),
+            file.signing_algorithm.as_ref(),
+        )?;
+        if let Some(found) = algorithm {
+            config.signing_algorithm = algorithm_of(&found)?;
+        }
+        let longest = self.text(
+            &LONGEST_TOKEN_LIFETIME,
+            args.longest_token_lifetime.as_deref(),
+            file.longest_token_lifetime.as_ref(),
+        )?;
+        if let Some(found) = longest {
+            config.longest_token_lifetime = found.parse::<Lifespan>()?.0;
+        }
+        Ok(config)
+    }
+
+    /// The data directory: what is set, or the one of this user.
+    pub(crate) fn data_dir(&self, flag: Option<&str>) -> Result<PathBuf, Failure> {
+        let in_file = self.file.content.server.data_dir.as_ref();
+        match self.text(&DATA_DIR, flag, in_file)? {
+            Some(found) => Ok(found.path()),
+            None => default_data_dir().map_err(|error| Failure::of(ExitCode::Configuration, &error)),
+        }
+    }
+}
+
+fn algorithm_of(name: &Found<String>) -> Result<Algorithm, Failure> {
+    Algorithm::parse(&name.value).ok_or_else(|| {
+        let names = Algorithm::ALL.map(Algorithm::as_str).join(", ");
+        name.origin.fault(&format!("it is one of {names}"))
+    })
+}
+
+/// Where to listen: `PORT` or `localhost:PORT` for all loopback addresses, or addresses divided by commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListenAddress(pub(crate) Listen);
+
+impl ListenAddress {
+    /// Reads the flag `--listen`.
+    pub(crate) fn from_flag(text: &str) -> Result<Self, Failure> {
+        found(text, Origin::Flag(LISTEN.flag)).parse()
+    }
+
+    /// Whether only this machine can reach it.
+    pub(crate) fn is_loopback(&self) -> bool {
+        match &self.0 {
+            Listen::Localhost { .. } => true,
+            Listen::Addresses(addresses) => addresses.iter().all(|address| address.ip().is_loopback()),
+        }
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = InvalidListenAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidListenAddress> {
+        let port = text.strip_prefix("localhost:").unwrap_or(text);
+        if let Ok(port) = port.parse() {
+            return Ok(Self(Listen::Localhost { port }));
+        }
+        let addresses = text.split(',').map(|address| address.trim().parse::<SocketAddr>());
+        let addresses = addresses.collect::<Result<Vec<_>, _>>().map_err(|_| InvalidListenAddress)?;
+        Ok(Self(Listen::Addresses(addresses)))
+    }
+}
+
+/// A text that is no address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "it is written PORT, localhost:PORT or ADDRESS:PORT, such as 8080, 0.0.0.0:8080 or [::]:8080; port 0 takes a free one"
+)]
+pub(crate) struct InvalidListenAddress;

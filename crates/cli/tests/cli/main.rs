@@ -1,0 +1,13 @@
+//! The program as its users run it: as a process, with arguments, environment and streams.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod api;
+mod calls;
+mod exit_codes;
+mod inspection;
+mod process;
+mod sandbox;
+mod secrecy;
+mod serving;
+mod settings;
