@@ -8,7 +8,7 @@ use jeton::http::EndpointUrl;
 use jeton::{Clock, Timestamp};
 use jeton_proto::jose::jwk::JwkSet;
 use schedule::{Age, KeyPolicy, Lifetime, Reason, Schedule};
-use source::{FetchError, FetchedKeys, KeySource};
+use source::{FetchError, FetchedKeys, KeySource, Route};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -36,15 +36,30 @@ pub(crate) struct Snapshot {
     jwks_uri: EndpointUrl,
 }
 
+/// How much longer than a fetch may take a request waits for one. A fetch that has not ended by then is on a runtime
+/// that nobody drives.
+const GRACE: Duration = Duration::from_secs(1);
+
 #[derive(Default)]
 struct State {
     schedule: Schedule,
+    flights_started: u64,
     flight: Option<Flight>,
     last_error: Option<FetchError>,
 }
 
 /// A fetch under way. It ends when the sender is gone, whatever happened to its task.
-type Flight = watch::Receiver<()>;
+#[derive(Clone)]
+struct Flight {
+    number: u64,
+    ended: watch::Receiver<()>,
+}
+
+impl State {
+    fn is_current(&self, flight_number: u64) -> bool {
+        self.flight.as_ref().is_some_and(|flight| flight.number == flight_number)
+    }
+}
 
 /// There are no keys to check a token with, so nothing can be said of any token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,58 +91,49 @@ impl KeyCache {
     /// Keys that may be used now. Waits only when there are none, or when they are overdue and the issuer was not
     /// found out of reach yet.
     pub(crate) async fn usable(&self) -> Result<Arc<Snapshot>, KeysUnavailable> {
-        let now = self.shared.clock.now();
-        let Some((snapshot, age)) = self.held(now) else {
-            return self.first().await;
+        let Some(snapshot) = self.shared.snapshot.load_full() else {
+            return self.first(None).await;
         };
-        match age {
+        // The time is read after the keys: one from before they were fetched would look like a clock that stepped back.
+        let now = self.shared.clock.now();
+        match snapshot.lifetime.age(now) {
             Age::Fresh => Ok(snapshot),
             Age::Due => {
-                self.start(Reason::Age, now);
+                self.start(Reason::Age, Some(&snapshot), now);
                 Ok(snapshot)
             }
             Age::Overdue => {
-                let failing = self.state().schedule.has_failed();
-                match self.start(Reason::Age, now) {
+                let failing = self.state().schedule.failures() > 0;
+                match self.start(Reason::Age, Some(&snapshot), now) {
                     // While the issuer is out of reach, requests do not queue up behind its time-outs.
                     Some(flight) if !failing => self.landed(flight).await,
                     Some(_) | None => {}
                 }
                 Ok(self.shared.snapshot.load_full().unwrap_or(snapshot))
             }
-            Age::TooOld => self.first().await,
+            Age::TooOld => self.first(Some(&snapshot)).await,
         }
     }
 
     /// Keys that are newer than `seen`, which lacks the key of some token; `None` when there are none to be had now.
     pub(crate) async fn newer_than(&self, seen: &Arc<Snapshot>) -> Option<Arc<Snapshot>> {
-        if let Some(current) = self.other_than(seen) {
-            return Some(current);
+        let now = self.shared.clock.now();
+        if let Some(flight) = self.start(Reason::UnknownKey, Some(seen), now) {
+            self.landed(flight).await;
         }
-        let flight = self.start(Reason::UnknownKey, self.shared.clock.now())?;
-        self.landed(flight).await;
-        self.other_than(seen)
-    }
-
-    fn other_than(&self, seen: &Arc<Snapshot>) -> Option<Arc<Snapshot>> {
         self.shared.snapshot.load_full().filter(|current| !Arc::ptr_eq(current, seen))
     }
 
-    fn held(&self, now: Timestamp) -> Option<(Arc<Snapshot>, Age)> {
-        let snapshot = self.shared.snapshot.load_full()?;
-        let age = snapshot.lifetime.age(now);
-        Some((snapshot, age))
-    }
-
-    /// Waits for the first keys, or the first after too long a time.
-    async fn first(&self) -> Result<Arc<Snapshot>, KeysUnavailable> {
-        if let Some(flight) = self.start(Reason::Age, self.shared.clock.now()) {
+    /// Waits for the first keys, or the first after those `seen`, which are too old.
+    async fn first(&self, seen: Option<&Arc<Snapshot>>) -> Result<Arc<Snapshot>, KeysUnavailable> {
+        if let Some(flight) = self.start(Reason::Age, seen, self.shared.clock.now()) {
             self.landed(flight).await;
         }
+        let snapshot = self.shared.snapshot.load_full();
         let now = self.shared.clock.now();
-        match self.held(now) {
-            Some((snapshot, Age::Fresh | Age::Due | Age::Overdue)) => Ok(snapshot),
-            Some((_, Age::TooOld)) | None => {
+        match snapshot.map(|snapshot| (snapshot.lifetime.age(now), snapshot)) {
+            Some((Age::Fresh | Age::Due | Age::Overdue, snapshot)) => Ok(snapshot),
+            Some((Age::TooOld, _)) | None => {
                 let state = self.state();
                 Err(KeysUnavailable {
                     issuer: self.shared.source.issuer.clone(),
@@ -138,11 +144,16 @@ impl KeyCache {
         }
     }
 
-    /// The fetch under way, or a new one if one may start.
-    fn start(&self, reason: Reason, now: Timestamp) -> Option<Flight> {
+    /// The fetch under way, or a new one if one may start and none has landed since the caller saw `seen`.
+    fn start(&self, reason: Reason, seen: Option<&Arc<Snapshot>>, now: Timestamp) -> Option<Flight> {
         let mut state = self.state();
         if let Some(flight) = &state.flight {
             return Some(flight.clone());
+        }
+        // Keys are stored under the same lock, so nothing can land between this look and the start.
+        let current = self.shared.snapshot.load_full();
+        if current.as_ref().map(Arc::as_ptr) != seen.map(Arc::as_ptr) {
+            return None;
         }
         if !state.schedule.allows(reason, &self.shared.policy, now) {
             return None;
@@ -151,26 +162,27 @@ impl KeyCache {
             state.last_error = Some(FetchError::NoRuntime);
             return None;
         };
-        // Where the keys were last time is asked directly, unless something is wrong with what is there.
-        let known = match reason {
-            Reason::Age if !state.schedule.has_failed() => {
-                self.shared.snapshot.load().as_ref().map(|snapshot| snapshot.jwks_uri.clone())
-            }
-            Reason::Age | Reason::UnknownKey => None,
-        };
-        let (ends_when_dropped, flight) = watch::channel(());
+        let last = current.map(|snapshot| snapshot.jwks_uri.clone());
+        let route = Route::choose(reason, last, state.schedule.failures());
+        let (ends_when_dropped, ended) = watch::channel(());
         state.schedule.started(reason, now);
+        state.flights_started += 1;
+        let flight = Flight { number: state.flights_started, ended };
         state.flight = Some(flight.clone());
         drop(state);
-        let landing = Landing { shared: Arc::clone(&self.shared), _ends_when_dropped: ends_when_dropped };
+        let shared = Arc::clone(&self.shared);
+        let landing = Landing { shared, number: flight.number, _ends_when_dropped: ends_when_dropped };
         // The task belongs to the cache: a request that goes away takes the keys of nobody else with it.
-        runtime.spawn(async move { landing.shared.fetch(known, now).await });
+        runtime.spawn(async move { landing.shared.fetch(landing.number, route, now).await });
         Some(flight)
     }
 
     async fn landed(&self, mut flight: Flight) {
+        let patience = self.shared.source.timeout + GRACE;
         // Nothing is ever sent: the error tells that the sender is gone.
-        let _ended = flight.changed().await;
+        if tokio::time::timeout(patience, flight.ended.changed()).await.is_err() {
+            self.shared.end(flight.number, Some(FetchError::TimedOut));
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -179,23 +191,41 @@ impl KeyCache {
 }
 
 impl Shared {
-    async fn fetch(&self, known: Option<EndpointUrl>, started_at: Timestamp) {
-        let timed = tokio::time::timeout(self.source.timeout, self.source.fetch(known, started_at));
+    async fn fetch(&self, flight_number: u64, route: Route, started_at: Timestamp) {
+        let timed = tokio::time::timeout(self.source.timeout, self.source.fetch(route, started_at));
         let outcome = timed.await.unwrap_or(Err(FetchError::TimedOut));
         let mut state = self.state();
+        if !state.is_current(flight_number) {
+            // Given up by those who waited for it; what came later counts.
+            return;
+        }
         match outcome {
             Ok(fetched) => {
                 state.schedule.succeeded();
                 state.last_error = None;
                 self.keep(fetched, started_at);
             }
-            Err(error) => {
-                tracing::warn!(issuer = %self.source.issuer, %error, "could not fetch the keys of the issuer");
-                let now = self.clock.now();
-                state.schedule.failed(&self.policy, error.retry_after(), fastrand::f64(), now);
-                state.last_error = Some(error);
-            }
+            Err(error) => self.failed(&mut state, error),
         }
+    }
+
+    /// Ends the flight, unless another has taken its place.
+    fn end(&self, flight_number: u64, failure: Option<FetchError>) {
+        let mut state = self.state();
+        if !state.is_current(flight_number) {
+            return;
+        }
+        state.flight = None;
+        if let Some(error) = failure {
+            self.failed(&mut state, error);
+        }
+    }
+
+    fn failed(&self, state: &mut State, error: FetchError) {
+        tracing::warn!(issuer = %self.source.issuer, %error, "could not fetch the keys of the issuer");
+        let now = self.clock.now();
+        state.schedule.failed(&self.policy, error.retry_after(), fastrand::f64(), now);
+        state.last_error = Some(error);
     }
 
     fn keep(&self, fetched: FetchedKeys, started_at: Timestamp) {
@@ -214,11 +244,14 @@ impl Shared {
 /// Ends the flight on every way out of its task: done, panicked, or dropped with the runtime.
 struct Landing {
     shared: Arc<Shared>,
+    number: u64,
     _ends_when_dropped: watch::Sender<()>,
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        self.shared.state().flight = None;
+        // A runtime that ends is no fault of the issuer. A panic would come again at once without a pause.
+        let failure = std::thread::panicking().then_some(FetchError::Panicked);
+        self.shared.end(self.number, failure);
     }
 }

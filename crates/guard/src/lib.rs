@@ -38,7 +38,8 @@
 //!
 //! The keys are fetched once for all requests, in the background before they are old, and again when a token names a
 //! key that is not known yet, which happens at most once in a while, so that nobody can use this service to flood the
-//! issuer. While the issuer is down, good tokens pass, for up to a day.
+//! issuer. While the issuer is down, good tokens pass, for up to a day. The fetching is done on the tokio runtime of the
+//! requests, which must have its timers enabled (`enable_all`).
 
 mod bearer_token;
 mod guard;

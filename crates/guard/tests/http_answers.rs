@@ -18,6 +18,7 @@ use serde_json::json;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 struct Api {
@@ -60,6 +61,21 @@ impl Api {
         self.get(path, &[&format!("Bearer {token}")]).await
     }
 
+    /// Sends a head as it is, without a body, and gives the status and the whole answer.
+    async fn raw(&self, method: &str, path: &str, fields: &str) -> (u16, String) {
+        let address = self.url.strip_prefix("http://").unwrap();
+        let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: api\r\nConnection: close\r\n{fields}\r\n");
+        let exchange = async {
+            socket.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            socket.read_to_end(&mut answer).await.unwrap();
+            String::from_utf8(answer).unwrap()
+        };
+        let answer = tokio::time::timeout(Duration::from_secs(5), exchange).await.unwrap();
+        (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
+    }
+
     fn token(&self) -> String {
         self.issuer.token(&self.key)
     }
@@ -99,6 +115,74 @@ async fn r6_2_without_credentials_there_is_a_challenge_without_detail() {
         assert_eq!(answer.headers()[CACHE_CONTROL], "no-store");
         assert!(answer.body().is_empty());
     }
+}
+
+#[tokio::test]
+async fn every_method_is_guarded() {
+    let api = Api::start().await;
+    let good = format!("Bearer {}", api.token());
+    for method in ["HEAD", "OPTIONS", "POST", "DELETE", "TRACE", "PURGE"] {
+        let (refused, _) = api.raw(method, "/orders", "").await;
+        assert_eq!(refused, 401, "{method}");
+        let (status, _) = api.raw(method, "/orders", &format!("Authorization: {good}\r\n")).await;
+        assert_eq!(status, if method == "HEAD" { 200 } else { 405 }, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn t36_the_field_is_read_as_rfc_9110_writes_it() {
+    let api = Api::start().await;
+    let token = api.token();
+    for (field, expected) in [
+        (format!("authorization:Bearer {token}"), 200),
+        (format!("AUTHORIZATION: \t bearer    {token} \t "), 200),
+        // RFC 9110 §11.4: one or more spaces after the scheme, and nothing else.
+        (format!("Authorization: Bearer\t{token}"), 401),
+        (format!("Authorization: Bearer{token}"), 401),
+        (format!("Authorization: Bearer={token}"), 401),
+        (format!("Authorization: \"Bearer\" {token}"), 401),
+        (format!("Authorization: Token {token}"), 401),
+        (format!("Authorization: {token}"), 401),
+        (format!("Proxy-Authorization: Bearer {token}"), 401),
+        (format!("Cookie: access_token={token}"), 401),
+        (format!("X-Forwarded-Authorization: Bearer {token}"), 401),
+        (format!("Authorization: Bearer {token}\r\nAuthorization: Bearer {token}"), 400),
+        (format!("Authorization: Basic YTpi\r\nauthorization: Bearer {token}"), 400),
+        (format!("Authorization: Bearer {token}, Bearer {token}"), 400),
+        (format!("Authorization: Bearer \u{e9}{token}"), 400),
+    ] {
+        let (status, answer) = api.raw("GET", "/orders", &format!("{field}\r\n")).await;
+        assert_eq!(status, expected, "{field}: {answer}");
+        assert!(!answer.contains(&token), "t37: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_token_is_answered_before_its_body_comes() {
+    let api = Api::start().await;
+    let announced = "Content-Length: 100000000\r\nExpect: 100-continue\r\n";
+    let (status, answer) = api.raw("POST", "/orders", announced).await;
+    assert_eq!(status, 401, "not asked to go on: {answer}");
+}
+
+#[tokio::test]
+async fn responses_of_every_common_body_can_be_guarded() {
+    async fn check<B: Default + Send + 'static>(guard: &Guard) {
+        let service = ServiceBuilder::new()
+            .layer(guard.layer())
+            .layer(require_scope("orders:read").unwrap())
+            .service(service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(B::default())) }));
+        let answer = service.oneshot(Request::new(())).await.unwrap();
+        assert_eq!(answer.status(), 401);
+    }
+    let guard = guard(&Issuer::in_memory());
+    check::<axum::body::Body>(&guard).await;
+    check::<http_body_util::Full<bytes::Bytes>>(&guard).await;
+    check::<Empty<bytes::Bytes>>(&guard).await;
+    check::<http_body_util::combinators::BoxBody<bytes::Bytes, Infallible>>(&guard).await;
+    check::<http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, std::io::Error>>(&guard).await;
+    check::<Option<http_body_util::Full<bytes::Bytes>>>(&guard).await;
+    check::<String>(&guard).await;
 }
 
 #[tokio::test]

@@ -125,7 +125,8 @@ pub enum InvalidExpectations {
 /// Checks `token` at `now` (RFC 9068 §4): form and type, then signature, then issuer, audience and times.
 ///
 /// The cheap checks come first: what is too long, malformed or of another type costs no cryptography, and at most
-/// [`MAX_KEYS_TRIED`] signatures are checked.
+/// [`MAX_KEYS_TRIED`] signatures are checked. The times are `exp`, `nbf`, and an `iat` that is more than
+/// [`MAX_CLOCK_SKEW`] ahead, which only a wrong clock can show.
 ///
 /// # Errors
 /// A [`Rejection`]. [`Rejection::UnknownKey`] may be cured by fetching the key set again.
@@ -191,6 +192,14 @@ pub enum Rejection {
         /// `exp`.
         at: Timestamp,
     },
+    /// `iat` is further in the future than any clock skew that may be allowed.
+    #[error(
+        "the token was issued at {at}, which is in the future; is the clock of this machine or of the issuer wrong?"
+    )]
+    IssuedInFuture {
+        /// `iat`.
+        at: Timestamp,
+    },
     /// `nbf` is in the future.
     #[error("the token is not valid before {at}")]
     NotYetValid {
@@ -211,6 +220,7 @@ impl Rejection {
             Self::WrongIssuer => "the token is from another issuer",
             Self::WrongAudience => "the token is for another audience",
             Self::Expired { .. } => "the token expired",
+            Self::IssuedInFuture { .. } => "the token was issued in the future",
             Self::NotYetValid { .. } => "the token is not valid yet",
         }
     }
@@ -253,6 +263,10 @@ fn check_claims(
     // RFC 7519 §4.1.4: a token is not taken on or after `exp`.
     if now >= claims.expires_at().saturating_add(expectations.clock_skew) {
         return Err(Rejection::Expired { at: claims.expires_at() });
+    }
+    // A clock that stepped back makes expired tokens look fresh. Tokens from its future give it away.
+    if now < claims.issued_at().saturating_sub(MAX_CLOCK_SKEW) {
+        return Err(Rejection::IssuedInFuture { at: claims.issued_at() });
     }
     match claims.not_before() {
         Some(at) if now < at.saturating_sub(expectations.clock_skew) => Err(Rejection::NotYetValid { at }),

@@ -11,6 +11,7 @@ struct Benchmark {
 
 const BENCHMARKS: &[Benchmark] = &[
     Benchmark { name: "hit_path", package: "jeton" },
+    Benchmark { name: "sign", package: "jeton-proto" },
     Benchmark { name: "token_endpoint", package: "jeton-server" },
 ];
 
@@ -51,6 +52,9 @@ mod tests {
     #[test]
     fn an_unknown_benchmark_is_answered_with_the_known_ones() {
         let failure = one(Path::new("."), "no_such", &[]).unwrap_err().to_string();
-        assert!(failure.contains("`no_such`") && failure.contains("hit_path, token_endpoint"), "{failure}");
+        assert!(
+            failure.contains("`no_such`") && failure.contains("hit_path, sign, token_endpoint"),
+            "{failure}"
+        );
     }
 }

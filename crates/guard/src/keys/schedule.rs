@@ -155,9 +155,9 @@ impl Schedule {
         self.backoff = Some(BackoffPolicy::default().after(self.backoff.as_ref(), failure, jitter, now));
     }
 
-    /// Whether the last fetch failed.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.backoff.is_some()
+    /// How many fetches have failed since one succeeded.
+    pub(crate) fn failures(&self) -> u32 {
+        self.backoff.as_ref().map_or(0, Backoff::failures)
     }
 
     /// What is left of the pause after a failure.
@@ -238,7 +238,7 @@ mod tests {
     fn failures_are_backed_off_for_every_reason() {
         let mut schedule = Schedule::default();
         schedule.failed(&DEFAULT_KEY_POLICY, None, 1.0, T0);
-        assert!(schedule.has_failed());
+        assert_eq!(schedule.failures(), 1);
         assert!(!schedule.allows(Reason::Age, &DEFAULT_KEY_POLICY, T0));
         assert!(!schedule.allows(Reason::UnknownKey, &DEFAULT_KEY_POLICY, T0));
         assert!(schedule.allows(Reason::Age, &DEFAULT_KEY_POLICY, after(1)));

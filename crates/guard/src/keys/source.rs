@@ -1,5 +1,6 @@
 //! Where the keys come from: the metadata of the issuer (RFC 8414), then its JWK Set (RFC 7517 §5).
 
+use super::schedule::Reason;
 use http::header::{ACCEPT, CACHE_CONTROL, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
 use jeton::Timestamp;
@@ -18,6 +19,26 @@ pub(crate) struct KeySource {
     pub(crate) plain_http: PlainHttp,
     /// The time for one fetch of metadata and keys together.
     pub(crate) timeout: Duration,
+}
+
+/// Where a fetch begins.
+#[derive(Clone, Debug)]
+pub(crate) enum Route {
+    /// At the key set, where it was the last time.
+    KeySet(EndpointUrl),
+    /// At the metadata; when that is out of reach, at the key set where it was the last time.
+    Metadata { last: Option<EndpointUrl> },
+}
+
+impl Route {
+    /// Where the keys were the last time is asked directly, unless a key is missing there. After failures the ways take
+    /// turns, so that neither metadata that is down nor a key set that has moved stops the refresh for ever.
+    pub(crate) fn choose(reason: Reason, last: Option<EndpointUrl>, failures: u32) -> Self {
+        match (reason, last) {
+            (Reason::Age, Some(last)) if failures.is_multiple_of(2) => Self::KeySet(last),
+            (Reason::Age | Reason::UnknownKey, last) => Self::Metadata { last },
+        }
+    }
 }
 
 /// Keys, and what the issuer said about them.
@@ -82,6 +103,9 @@ pub enum FetchError {
     /// The whole fetch took longer than allowed.
     #[error("the keys could not be fetched within the time allowed")]
     TimedOut,
+    /// The fetch ended in a panic: the exchange has a fault.
+    #[error("the fetch of the keys ended in a panic, see its message")]
+    Panicked,
     /// There is no tokio runtime to fetch on.
     #[error("the keys cannot be fetched outside a tokio runtime")]
     NoRuntime,
@@ -98,21 +122,21 @@ impl FetchError {
             | Self::KeySet { .. }
             | Self::NoUsableKey { .. }
             | Self::TimedOut
+            | Self::Panicked
             | Self::NoRuntime => None,
         }
     }
 }
 
 impl KeySource {
-    /// Fetches the keys from `known`, or from where the metadata says they are.
-    pub(crate) async fn fetch(
-        &self,
-        known: Option<EndpointUrl>,
-        now: Timestamp,
-    ) -> Result<FetchedKeys, FetchError> {
-        let jwks_uri = match known {
-            Some(known) => known,
-            None => self.discover(now).await?,
+    /// Fetches the keys.
+    pub(crate) async fn fetch(&self, route: Route, now: Timestamp) -> Result<FetchedKeys, FetchError> {
+        let jwks_uri = match route {
+            Route::KeySet(last) => last,
+            Route::Metadata { last } => match (self.discover(now).await, last) {
+                (Err(FetchError::Exchange { .. } | FetchError::Status { .. }), Some(last)) => last,
+                (discovered, _) => discovered?,
+            },
         };
         let answer = self.ask(&jwks_uri, MAX_JWK_SET_BYTES, now).await?;
         let server = || jwks_uri.authority().to_owned();

@@ -1,7 +1,11 @@
 //! An issuer with keys, metadata and faults, in memory or on a loopback port, and a clock that is set by hand.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, an issuer with a fault too"
+)]
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -44,6 +48,10 @@ impl Clock for ManualClock {
 pub(crate) enum Behaviour {
     Answers,
     Fails(u16),
+    /// The keys are there, their metadata is not.
+    MetadataFails(u16),
+    MetadataHangs,
+    Panics,
     Hangs,
     RefusesConnections,
     Says(&'static str),
@@ -173,7 +181,13 @@ impl Issuer {
             _ => return with_status(404, "not found"),
         };
         match &*self.behaviour.lock().unwrap() {
-            Behaviour::Answers | Behaviour::Hangs | Behaviour::RefusesConnections => {}
+            Behaviour::MetadataFails(status) if path != "/jwks" => return with_status(*status, "trouble"),
+            Behaviour::Answers
+            | Behaviour::Hangs
+            | Behaviour::MetadataFails(_)
+            | Behaviour::MetadataHangs
+            | Behaviour::Panics
+            | Behaviour::RefusesConnections => {}
             Behaviour::Fails(status) => return with_status(*status, "trouble"),
             Behaviour::Says(text) => return with_status(200, text),
         }
@@ -194,11 +208,16 @@ impl HttpExchange for Issuer {
             let behaviour = self.behaviour.lock().unwrap().clone();
             match behaviour {
                 Behaviour::RefusesConnections => Err(ExchangeError::Connect("refused".to_owned())),
-                Behaviour::Hangs => {
+                Behaviour::MetadataHangs if request.uri().path() == "/jwks" => Ok(answer),
+                Behaviour::Hangs | Behaviour::MetadataHangs => {
                     tokio::time::sleep(limits.time).await;
                     Err(ExchangeError::TimedOut)
                 }
-                Behaviour::Answers | Behaviour::Fails(_) | Behaviour::Says(_) => Ok(answer),
+                Behaviour::Panics => panic!("an exchange with a fault in it"),
+                Behaviour::Answers
+                | Behaviour::Fails(_)
+                | Behaviour::MetadataFails(_)
+                | Behaviour::Says(_) => Ok(answer),
             }
         })
     }

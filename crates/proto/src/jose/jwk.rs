@@ -1,5 +1,6 @@
 //! Keys: JSON Web Keys (RFC 7517) of the closed list, key sets, and the private keys behind them.
 
+mod rsa_modulus;
 mod set;
 mod signing_key;
 #[cfg(test)]
@@ -15,11 +16,10 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rsa_modulus::check_modulus;
 use serde_json::{Map, Value, json};
 use std::fmt;
 
-/// The RSA modulus lengths that are taken, in bytes without leading zeros: 2048 to 8192 bits.
-const RSA_MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
 /// The longest RSA public exponent that is taken, in bytes. A long one makes every verification slow.
 const RSA_MAX_EXPONENT_BYTES: usize = 4;
 
@@ -172,6 +172,9 @@ pub enum KeyError {
         /// The length found, rounded up to whole bytes.
         bits: usize,
     },
+    /// The RSA key was made by the faulty generator of CVE-2017-15361, so that anybody can compute its private part.
+    #[error("the RSA modulus is of the faulty generator of CVE-2017-15361; make a new key elsewhere")]
+    Factorable,
     /// The key stands after the first [`MAX_JWK_SET_KEYS`] of its set.
     #[error("the key stands after the first {MAX_JWK_SET_KEYS} of its set")]
     Surplus,
@@ -210,10 +213,7 @@ fn public_numbers(key: &Map<String, Value>) -> Result<PublicKey, KeyError> {
 
 fn rsa_numbers(key: &Map<String, Value>) -> Result<PublicKey, KeyError> {
     let modulus = number(key, "n")?;
-    if !RSA_MODULUS_BYTES.contains(&modulus.len()) || (modulus.len() == 256 && modulus.first() < Some(&0x80))
-    {
-        return Err(KeyError::ModulusLength { bits: modulus.len().saturating_mul(8) });
-    }
+    check_modulus(&modulus)?;
     let exponent = number(key, "e")?;
     let odd = exponent.last().is_some_and(|last| last % 2 == 1);
     if !odd || exponent.as_ref() == [1] || exponent.len() > RSA_MAX_EXPONENT_BYTES {

@@ -97,6 +97,17 @@ fn not_before_counts_less_the_skew() {
 }
 
 #[test]
+fn t5_a_clock_that_stepped_back_does_not_make_an_expired_token_fresh() {
+    let token = SIGNER.sign(&claims()).unwrap();
+    let stepped_back = |span| outcome(&token, NOW.saturating_sub(span));
+    assert!(stepped_back(MAX_CLOCK_SKEW).is_ok(), "an issuer whose clock is ahead");
+    let refused = stepped_back(MAX_CLOCK_SKEW + Duration::from_millis(1)).unwrap_err();
+    assert_eq!(refused, Rejection::IssuedInFuture { at: NOW });
+    assert_eq!(refused.description(), "the token was issued in the future");
+    assert_eq!(outcome(&token, Timestamp::EPOCH), Err(refused), "a machine without a set clock");
+}
+
+#[test]
 fn issuer_and_audience_are_compared_byte_by_byte() {
     for issuer in ["https://as.example/", "HTTPS://as.example", "https://as.example.attacker", "x"] {
         assert_eq!(

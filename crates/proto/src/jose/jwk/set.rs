@@ -43,7 +43,9 @@ impl JwkSet {
         if bytes.len() > MAX_JWK_SET_BYTES {
             return Err(InvalidJwkSet::TooLong { bytes: bytes.len() });
         }
-        let set: Value = serde_json::from_slice(bytes)
+        // Editors and file servers put a byte order mark before it.
+        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let set: Value = serde_json::from_slice(text)
             .map_err(|error| InvalidJwkSet::Json { line: error.line(), column: error.column() })?;
         let keys = set.get("keys").and_then(Value::as_array).ok_or(InvalidJwkSet::NoKeys)?;
         let mut parsed = Self::default();

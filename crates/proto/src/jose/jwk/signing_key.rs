@@ -1,5 +1,6 @@
 //! Private keys that sign.
 
+use super::rsa_modulus::check_modulus;
 use super::{Jwk, KeyError, PublicKey};
 use crate::jose::jws::Algorithm;
 use crate::secret::Secret;
@@ -152,9 +153,7 @@ fn rsa_public_key(der: &[u8]) -> Result<PublicKey, KeyError> {
         Some((unsigned(modulus), unsigned(exponent)))
     };
     let (modulus, exponent) = read().ok_or(KeyError::Numbers)?;
-    if !super::RSA_MODULUS_BYTES.contains(&modulus.len()) {
-        return Err(KeyError::ModulusLength { bits: modulus.len().saturating_mul(8) });
-    }
+    check_modulus(&modulus)?;
     Ok(PublicKey::Rsa { modulus, exponent })
 }
 

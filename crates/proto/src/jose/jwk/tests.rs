@@ -177,6 +177,7 @@ fn what_is_no_key_set_is_refused() {
         assert!(matches!(JwkSet::parse(bad.as_bytes()), Err(InvalidJwkSet::Json { .. })), "{bad}");
     }
     assert!(JwkSet::parse(br#"{"keys":[]}"#).unwrap().is_empty());
+    assert!(JwkSet::parse(b"\xef\xbb\xbf{\"keys\":[]}").unwrap().is_empty(), "with a byte order mark");
 }
 
 #[test]
