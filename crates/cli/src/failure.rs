@@ -115,7 +115,7 @@ fn token_error_hint(error: &TokenError) -> Option<String> {
         | TokenErrorKind::FlightLost
         | TokenErrorKind::NoRuntime
         | TokenErrorKind::TooManyKeys { .. } => {
-            error.retry_after().map(|wait| format!("ask again in {} s", wait.as_secs().max(1)))
+            error.retry_after().filter(|_| error.is_retryable()).map(|wait| format!("ask again in {} s", wait.as_secs().max(1)))
         }
     }
 }

@@ -43,8 +43,10 @@ impl AuthorizationServer {
         let request = self.request(key)?;
         let limits = ExchangeLimits { time: within.min(self.request_timeout), body_bytes: MAX_ANSWER_BYTES };
         let sent_at = self.clock.now();
-        let answer =
-            self.exchange.exchange(request, limits).await.map_err(|fault| self.unreachable(fault))?;
+        // Held to the limit here as well: an exchange that forgets it would hold everybody who waits.
+        let exchanged = tokio::time::timeout(limits.time, self.exchange.exchange(request, limits)).await;
+        let answer = exchanged.unwrap_or(Err(ExchangeError::TimedOut));
+        let answer = answer.map_err(|fault| self.unreachable(fault))?;
         self.judge(&answer).map(|response| Granted { response, sent_at })
     }
 

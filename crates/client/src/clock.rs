@@ -23,6 +23,9 @@ impl Clock for SystemClock {
 const TICK_INTERVAL: Duration = Duration::from_millis(100);
 /// How far ahead of the time it is set, so that it is not behind before it is set again, nor when that is late.
 const TICK_AHEAD: Duration = Duration::from_millis(250);
+/// How long before its expiry a token is looked at with the precise clock in every case, so that a busy machine on which
+/// the tick is late by this and [`TICK_AHEAD`] serves no expired token.
+pub(crate) const PRECISE_BEFORE_EXPIRY: Duration = Duration::from_secs(1);
 
 /// A time ahead of now, in milliseconds since the epoch, or the end of time when nobody sets it.
 static TICK: AtomicU64 = AtomicU64::new(u64::MAX);

@@ -16,7 +16,6 @@ use std::time::Duration;
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{kind}")]
 pub struct TokenError {
-    #[source]
     kind: Arc<TokenErrorKind>,
     retry_after: Option<Duration>,
 }
@@ -91,9 +90,9 @@ pub enum TokenErrorKind {
         waited: Duration,
     },
     /// The task of the token request ended without an outcome: its runtime was shut down, or it panicked.
-    #[error("the token request was dropped before it ended, because its runtime shut down")]
+    #[error("the token request was dropped before it ended: its runtime shut down, or it panicked")]
     FlightLost,
-    /// There is no tokio runtime to run the token request on.
+    /// There is no tokio runtime to run the token request on, or to wait for it.
     #[error("there is no tokio runtime to request a token on")]
     NoRuntime,
     /// More keys than the manager holds.
@@ -140,7 +139,9 @@ impl TokenError {
         use TokenErrorKind as Kind;
         match self.kind() {
             Kind::Refused { error, status, .. } => fault_of(error, *status),
-            Kind::NarrowedScope { .. } => Fault::Credential,
+            // A malformed 401 is one too: the status says that the client was not authenticated (RFC 9110 §15.5.2), and a
+            // wrong secret that is sent again and again locks the client out.
+            Kind::NarrowedScope { .. } | Kind::Malformed { status: 401, .. } => Fault::Credential,
             Kind::Redirected { .. } | Kind::TooManyKeys { .. } | Kind::Request(_) | Kind::NoRuntime => {
                 Fault::Caller
             }

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// The longest time that a caller waits, whatever it asks for.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+
 /// One (client, key), resolved: asking it costs no look-up. Cheap to clone; all clones share one token.
 #[derive(Clone)]
 pub struct TokenHandle {
@@ -44,17 +47,19 @@ impl TokenHandle {
     ///
     /// # Errors
     /// [`TokenError`]: whose fault it is, whether asking again helps, and when. While a token request has just failed
-    /// and no token is left, the same error is answered at once.
+    /// and no token is left, the same error is answered at once. Where a wait is needed outside of a tokio runtime, it is
+    /// [`TokenErrorKind::NoRuntime`](crate::TokenErrorKind::NoRuntime).
     pub async fn token(&self) -> Result<Arc<CachedToken>, TokenError> {
         self.token_within(self.slot.engine.wait_timeout).await
     }
 
-    /// A token, waiting for one at most for `wait`. Where that is too short, the token request goes on for the others,
+    /// A token, waiting for one at most for `wait` (0 to 24 h; longer is cut to that). Where that is too short, the token request goes on for the others,
     /// and what is left of the token in hand is given out while it is good.
     ///
     /// # Errors
     /// As [`TokenHandle::token`], and [`TokenErrorKind::DeadlinePassed`](crate::TokenErrorKind::DeadlinePassed).
     pub async fn token_within(&self, wait: Duration) -> Result<Arc<CachedToken>, TokenError> {
+        let wait = wait.min(LONGEST_WAIT);
         self.slot.token_by(Instant::now() + wait, wait).await
     }
 

@@ -38,7 +38,7 @@ pub use clock::SystemClock;
 pub use error::{BuildError, Fault, TokenError, TokenErrorKind};
 pub use handle::TokenHandle;
 pub use jeton_proto::backoff::{BackoffPolicy, InvalidBackoffPolicy};
-pub use jeton_proto::lifecycle::{CachedToken, InvalidRefreshPolicy, RefreshPolicy, TokenId};
+pub use jeton_proto::lifecycle::{CachedToken, InvalidRefreshPolicy, Life, RefreshPolicy, TokenId};
 pub use jeton_proto::secret::Secret;
 pub use jeton_proto::time::{Clock, Timestamp};
 pub use jeton_proto::wire::client_auth::{BasicEncoding, ClientAuthMethod};

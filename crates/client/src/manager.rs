@@ -14,7 +14,7 @@ use jeton_proto::backoff::BackoffPolicy;
 use jeton_proto::lifecycle::{CachedToken, RefreshPolicy};
 use jeton_proto::time::Clock;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -22,11 +22,14 @@ use tokio::runtime::Handle;
 pub const MAX_KEYS: usize = 10_000;
 
 /// Mints tokens for one client at one authorization server, and shares each among all who ask for it. Cheap to clone;
-/// all clones are one manager. Build one for a process and keep it.
+/// all clones are one manager. Build one for a process and keep it; in a process that forks, build it after the fork,
+/// since the thread that sets the tick of the hot path does not live on in the child.
 #[derive(Clone)]
 pub struct TokenManager {
     engine: Arc<Engine>,
     slots: Arc<papaya::HashMap<TokenKey, Arc<SharedSlot>>>,
+    /// Held while a key is added, so that no race exceeds [`MAX_KEYS`].
+    adding: Arc<Mutex<()>>,
 }
 
 /// Whether a token is renewed in the background even when nobody asks for it at the right moment.
@@ -111,7 +114,8 @@ impl TokenManager {
         if let Some(slot) = slots.get(key) {
             return Ok(TokenHandle::new(Arc::clone(slot)));
         }
-        if slots.len() >= MAX_KEYS {
+        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        if slots.len() >= MAX_KEYS && !slots.contains_key(key) {
             return Err(TokenError::new(TokenErrorKind::TooManyKeys { limit: MAX_KEYS }));
         }
         let new = || SharedSlot::new(Arc::clone(&self.engine), key.clone());
@@ -131,7 +135,7 @@ impl TokenManager {
     }
 
     pub(crate) fn from_engine(engine: Engine) -> Self {
-        Self { engine: Arc::new(engine), slots: Arc::new(papaya::HashMap::new()) }
+        Self { engine: Arc::new(engine), slots: Arc::default(), adding: Arc::default() }
     }
 }
 

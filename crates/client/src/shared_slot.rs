@@ -1,15 +1,16 @@
 //! One token key as all its callers share it: the slot, the flight that is under way, and who waits for it.
 
-use crate::clock::HotClock;
+use crate::clock::{HotClock, PRECISE_BEFORE_EXPIRY};
 use crate::error::{TokenError, TokenErrorKind};
-use crate::flight::{Entry, Flight, Outcome};
+use crate::flight::{Entry, Flight, Outcome, Seat, Ticket};
 use crate::key::TokenKey;
 use crate::manager::{Engine, RefreshAhead};
 use arc_swap::ArcSwap;
 use jeton_proto::lifecycle::{CachedToken, Decision, MintReason, Slot, TokenId};
 use jeton_proto::time::Timestamp;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -48,10 +49,13 @@ struct Fresh {
 impl State {
     fn new(slot: Slot, last_error: Option<TokenError>, used: bool) -> Self {
         let window = slot.first_window().filter(|_| used);
-        let fresh = window.map(|(token, window)| Fresh {
-            token: Arc::clone(token),
-            from_millis: window.start.as_unix_millis(),
-            span_millis: window.end.as_unix_millis().saturating_sub(window.start.as_unix_millis()),
+        let fresh = window.map(|(token, window)| {
+            let until = window.end.min(token.expires_at().saturating_sub(PRECISE_BEFORE_EXPIRY));
+            Fresh {
+                token: Arc::clone(token),
+                from_millis: window.start.as_unix_millis(),
+                span_millis: until.as_unix_millis().saturating_sub(window.start.as_unix_millis()),
+            }
         });
         Self { fresh, slot, last_error, used }
     }
@@ -70,7 +74,6 @@ enum Ready {
     Token(Arc<CachedToken>),
     Refused(TokenError),
     Wait {
-        reason: MintReason,
         /// How long to wait at most before taking the token that is good for a little longer.
         patience: Option<Duration>,
     },
@@ -120,35 +123,35 @@ impl SharedSlot {
         wait: Duration,
     ) -> Result<Arc<CachedToken>, TokenError> {
         for _ in 0..MAX_ROUNDS {
-            let (reason, patience) = match self.ready() {
+            let patience = match self.ready() {
                 Ready::Token(token) => return Ok(token),
                 Ready::Refused(error) => return Err(error),
-                Ready::Wait { reason, patience } => (reason, patience),
+                Ready::Wait { patience } => patience,
             };
-            let mut landing = match self.enter(reason)? {
-                Entry::Wait(landing) => landing,
-                Entry::DecideAgain => continue,
+            let ticket = match self.enter() {
+                Ok(Entry::Wait(ticket)) => ticket,
+                Ok(Entry::DecideAgain) => continue,
+                Err(error) => return self.backup().ok_or(error),
             };
             let until = patience.map_or(deadline, |patience| deadline.min(Instant::now() + patience));
-            let outcome = match tokio::time::timeout_at(until, landing.wait_for(Option::is_some)).await {
-                Ok(Ok(outcome)) => outcome.clone(),
-                // The flight's task is gone: its runtime shut down, or it panicked.
-                Ok(Err(_closed)) => None,
-                Err(_elapsed) => {
-                    let late = TokenError::new(TokenErrorKind::DeadlinePassed { waited: wait });
-                    return self.backup().ok_or(late);
-                }
-            };
-            match outcome {
+            match landed(ticket, until).await {
                 Some(Outcome::Granted(token)) if self.clock.now() < token.expires_at() => {
                     self.mark_used(&self.state.load());
                     return Ok(token);
                 }
                 Some(Outcome::Failed(error)) => return self.backup().ok_or(error),
-                Some(Outcome::Granted(_) | Outcome::Superseded) | None => {}
+                Some(Outcome::Granted(_) | Outcome::Superseded) => {}
+                None => {
+                    if let Some(token) = self.backup() {
+                        return Ok(token);
+                    }
+                    if deadline <= Instant::now() {
+                        return Err(TokenError::new(TokenErrorKind::DeadlinePassed { waited: wait }));
+                    }
+                }
             }
         }
-        Err(TokenError::new(TokenErrorKind::FlightLost))
+        self.backup().ok_or_else(|| TokenError::new(TokenErrorKind::FlightLost))
     }
 
     fn ready(self: &Arc<Self>) -> Ready {
@@ -168,9 +171,9 @@ impl SharedSlot {
                 let error = cause.unwrap_or_else(|| TokenError::new(TokenErrorKind::FlightLost));
                 Ready::Refused(error.retry_after_of(Some(retry_after)))
             }
-            Decision::Await { reason, backup } => {
+            Decision::Await { reason: _, backup } => {
                 let left = |token: &Arc<CachedToken>| token.expires_at().saturating_since(now);
-                Ready::Wait { reason, patience: backup.map(|token| left(token) / 2) }
+                Ready::Wait { patience: backup.map(|token| left(token) / 2) }
             }
         }
     }
@@ -192,61 +195,72 @@ impl SharedSlot {
     }
 
     /// Joins the flight under way, or begins one. What made the caller wait is looked at again under the lock, since a
-    /// flight may have landed in between.
-    fn enter(self: &Arc<Self>, reason: MintReason) -> Result<Entry, TokenError> {
+    /// flight may have landed or the token been rejected in between.
+    fn enter(self: &Arc<Self>) -> Result<Entry, TokenError> {
+        // Waiting takes a runtime's timer; the caller's own is the only one that is sure to be driven.
+        let runtime = Handle::try_current().map_err(|_| TokenError::new(TokenErrorKind::NoRuntime))?;
         let mut flight = self.lock_flight();
-        if let Some(landing) = flight.as_ref().and_then(|flight| flight.joined_by(reason)) {
-            return Ok(Entry::Wait(landing));
-        }
-        match self.state.load().slot.decide(self.clock.now()) {
-            Decision::Await { .. } => {}
+        let reason = match self.state.load().slot.decide(self.clock.now()) {
+            Decision::Await { reason, .. } => reason,
             Decision::Serve(_) | Decision::ServeAndRefresh(_) | Decision::Refuse { .. } => {
                 return Ok(Entry::DecideAgain);
             }
+        };
+        let (ticket, seat) = self.join(&mut flight, reason);
+        drop(flight);
+        if let Some(seat) = seat {
+            seat.launch(&runtime);
         }
-        self.begin(&mut flight, reason).map(Entry::Wait)
+        Ok(Entry::Wait(ticket))
     }
 
     /// Begins a flight that nobody waits for, unless one is under way. Without a runtime the next caller that waits
     /// will see to it.
     pub(crate) fn refresh_in_background(self: &Arc<Self>) {
-        // A lock that is held means that somebody is seeing to it.
-        let Ok(mut flight) = self.flight.try_lock() else {
-            return;
+        let mut flight = match self.flight.try_lock() {
+            Ok(flight) => flight,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Somebody is seeing to it.
+            Err(TryLockError::WouldBlock) => return,
         };
-        if flight.is_some() {
-            return;
-        }
         let reason = match self.state.load().slot.decide(self.clock.now()) {
             Decision::ServeAndRefresh(_) => MintReason::Early,
             Decision::Await { reason, .. } => reason,
             Decision::Serve(_) | Decision::Refuse { .. } => return,
         };
-        if let Err(error) = self.begin(&mut flight, reason) {
-            tracing::debug!(%error, "no background refresh");
+        let runtime = match self.engine.runtime() {
+            Ok(runtime) => runtime,
+            Err(error) => return tracing::debug!(%error, "no background refresh"),
+        };
+        let (_, seat) = self.join(&mut flight, reason);
+        drop(flight);
+        if let Some(seat) = seat {
+            seat.launch(&runtime);
         }
     }
 
-    fn begin(
-        self: &Arc<Self>,
-        flight: &mut MutexGuard<'_, Option<Flight>>,
-        reason: MintReason,
-    ) -> Result<watch::Receiver<Option<Outcome>>, TokenError> {
-        let runtime = self.engine.runtime()?;
-        let (begun, landing) = Flight::begin(self, &runtime, reason);
-        **flight = Some(begun);
-        Ok(landing)
+    /// A share in the flight that serves `reason`, and the seat of a new one where none did.
+    fn join(self: &Arc<Self>, place: &mut Option<Flight>, reason: MintReason) -> (Ticket, Option<Seat>) {
+        if let Some(flight) = place.as_ref().filter(|flight| flight.serves(reason)) {
+            return (flight.ticket(), None);
+        }
+        let (flight, seat) = Flight::prepare(self, reason);
+        let ticket = flight.ticket();
+        *place = Some(flight);
+        (ticket, Some(seat))
     }
 
     pub(crate) fn lock_flight(&self) -> MutexGuard<'_, Option<Flight>> {
         self.flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes a granted token in. Gives what callers get: perhaps one that was in hand and lives longer, and nothing when
+    /// the token was rejected already.
     pub(crate) fn granted(
         self: &Arc<Self>,
         token: &Arc<CachedToken>,
         reason: MintReason,
-    ) -> Arc<CachedToken> {
+    ) -> Option<Arc<CachedToken>> {
         let (now, jitter) = (self.clock.now(), fastrand::f64());
         let policy = &self.engine.refresh_policy;
         self.state.rcu(|state| {
@@ -254,11 +268,11 @@ impl SharedSlot {
             State::new(slot, None, false)
         });
         self.renew_ahead();
-        // The slot may have kept a token that lives longer than the new one.
-        self.state.load().slot.backup(now).map_or_else(|| Arc::clone(token), Arc::clone)
+        self.state.load().slot.backup(now).cloned()
     }
 
-    pub(crate) fn failed(&self, error: &TokenError) {
+    /// Notes a failure, and adds to it when the server is asked again.
+    pub(crate) fn failed(&self, error: TokenError) -> TokenError {
         let (now, jitter) = (self.clock.now(), fastrand::f64());
         let policy = &self.engine.backoff_policy;
         self.state.rcu(|state| {
@@ -268,6 +282,7 @@ impl SharedSlot {
         let left = self.seconds_left(now);
         tracing::warn!(%error, client_id = %self.engine.server.credential.client_id, backup_seconds_left = left,
             "token request failed");
+        error.retry_after_of(self.state.load().slot.backing_off(now))
     }
 
     fn seconds_left(&self, now: Timestamp) -> u64 {
@@ -325,6 +340,15 @@ impl SharedSlot {
     }
 }
 
+/// How the flight ended; `None` when it did not by `until`, or is lost: its runtime shut down, or nobody drives it.
+async fn landed(mut ticket: Ticket, until: Instant) -> Option<Outcome> {
+    let until = until.min(ticket.overdue_at);
+    match tokio::time::timeout_at(until, ticket.landing.wait_for(Option::is_some)).await {
+        Ok(Ok(outcome)) => outcome.clone(),
+        Ok(Err(_)) | Err(_) => None,
+    }
+}
+
 async fn renewal(slot: Weak<SharedSlot>, id: TokenId, mut alive: watch::Receiver<()>) {
     loop {
         let Some(nap) = slot.upgrade().and_then(|slot| slot.nap(id)) else {
@@ -333,6 +357,39 @@ async fn renewal(slot: Weak<SharedSlot>, id: TokenId, mut alive: watch::Receiver
         tokio::select! {
             () = tokio::time::sleep(nap) => {}
             _dropped = alive.changed() => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jeton_proto::lifecycle::RefreshPolicy;
+    use jeton_proto::secret::Secret;
+
+    const START: Timestamp = Timestamp::from_unix_seconds(1_700_000_000);
+
+    fn granted(slot: &Slot, life: Duration, now: Timestamp) -> Slot {
+        let token = Arc::new(CachedToken::new(Secret::from("a"), None, now, life).unwrap());
+        slot.granted(token, MintReason::Needed, &RefreshPolicy::default(), 1.0, now)
+    }
+
+    #[test]
+    fn t5_the_hit_path_leaves_the_last_second_of_every_token_to_the_precise_clock() {
+        for seconds in [1, 2, 3, 5, 60, 3600] {
+            let life = Duration::from_secs(seconds);
+            let once = granted(&Slot::default(), life, START);
+            let half = START.saturating_add(life / 2);
+            // The server had no other token, so the one in hand is not asked for again before its end.
+            let again = granted(&once, life, half);
+            for slot in [once, again] {
+                let state = State::new(slot, None, true);
+                let fresh = state.fresh.unwrap();
+                assert_eq!(fresh.covers(START), seconds > 1, "{seconds}");
+                let last = START.saturating_add(life).saturating_sub(PRECISE_BEFORE_EXPIRY);
+                assert!(!fresh.covers(last) && !fresh.covers(Timestamp::MAX), "{seconds}");
+                assert!(!fresh.covers(START.saturating_sub(Duration::from_millis(1))), "{seconds}");
+            }
         }
     }
 }

@@ -14,7 +14,7 @@
 mod cached_token;
 mod policy;
 
-pub use cached_token::{CachedToken, TokenId};
+pub use cached_token::{CachedToken, Life, TokenId};
 pub use policy::{InvalidRefreshPolicy, MAX_LIFETIME, RefreshPolicy};
 
 use crate::backoff::{Backoff, BackoffPolicy, Failure};
@@ -153,7 +153,8 @@ impl Slot {
     ///
     /// The token in hand stays when the new one is the same, or would expire no later while the one in hand is good;
     /// the next request then waits for its end, so that a server which returns one token until it dies is not asked
-    /// in a loop.
+    /// in a loop. A rejected token stays rejected when a request brings it that was not made for the rejection: it was
+    /// under way before, and may be older than what made the API refuse the token.
     #[must_use]
     pub fn granted(
         &self,
@@ -164,7 +165,8 @@ impl Slot {
         now: Timestamp,
     ) -> Self {
         let standing = match (reason, self.rejected == Some(token.id())) {
-            (_, true) => Standing::Reissued,
+            (MintReason::Early | MintReason::Needed, true) => return Self { backoff: None, ..self.clone() },
+            (MintReason::Forced, true) => Standing::Reissued,
             (MintReason::Forced, false) => {
                 let probation = policy.probation(token.lifetime());
                 Standing::OnProbation { until: now.saturating_add(probation) }
@@ -217,23 +219,29 @@ impl Slot {
 
     /// How long the token `id` lives that was granted with `expires_in` to a request sent at `sent_at`. A life that
     /// the server does not state is the policy's assumption for a new token; for the one in hand it is what is left
-    /// of it. `None` when that is nothing: the server gave out a token that has expired.
+    /// of it. When that is nothing, an assumed life is assumed anew, since the server has just vouched for the token
+    /// and never said that it ends; after a stated one it is `None`: the server gave out a token that has expired.
     pub fn lifetime_of(
         &self,
         id: TokenId,
         expires_in: ExpiresIn,
         policy: &RefreshPolicy,
         sent_at: Timestamp,
-    ) -> Option<Duration> {
-        match expires_in {
-            ExpiresIn::Stated(lifetime) => Some(RefreshPolicy::bounded(lifetime)),
-            ExpiresIn::NotStated => match self.held.as_ref().filter(|held| held.token.id() == id) {
-                Some(held) => {
-                    let left = held.windows.expires_at.saturating_since(sent_at);
-                    (left > Duration::ZERO).then(|| RefreshPolicy::bounded(left))
+    ) -> Option<Life> {
+        let assumed = Life::Assumed(policy.assumed_lifetime());
+        let again = self.held.as_ref().filter(|held| held.token.id() == id);
+        match (expires_in, again) {
+            (ExpiresIn::Stated(lifetime), _) => Some(Life::Stated(RefreshPolicy::bounded(lifetime))),
+            (ExpiresIn::NotStated, None) => Some(assumed),
+            (ExpiresIn::NotStated, Some(held)) => {
+                let left = held.windows.expires_at.saturating_since(sent_at);
+                match (left.is_zero(), held.token.life()) {
+                    (false, Life::Stated(_)) => Some(Life::Stated(RefreshPolicy::bounded(left))),
+                    (false, Life::Assumed(_)) => Some(Life::Assumed(RefreshPolicy::bounded(left))),
+                    (true, Life::Stated(_)) => None,
+                    (true, Life::Assumed(_)) => Some(assumed),
                 }
-                None => Some(policy.assumed_lifetime()),
-            },
+            }
         }
     }
 

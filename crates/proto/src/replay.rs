@@ -6,11 +6,12 @@ use crate::wire::challenge::parse_challenges;
 /// What a response of the API says about the token it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// The API took the token, whatever else it answered.
+    /// The API took the token: 2xx, or 403, which is about what the token allows.
     TokenAccepted,
     /// The API refused the token as expired, revoked or malformed: 401 with `Bearer error="invalid_token"`.
     TokenRefused,
-    /// Another 401: nothing that a new token of the same kind would change.
+    /// Anything else: nothing that a new token of the same kind would change, and no sign that this one was looked at.
+    /// A gateway answers 5xx, 429 or a redirect without asking the API.
     NotAboutTheToken,
 }
 
@@ -39,8 +40,10 @@ pub fn judge<'a>(
     www_authenticate: impl IntoIterator<Item = &'a [u8]>,
     bare: BareUnauthorized,
 ) -> Judgement {
-    if status != 401 {
-        return Judgement::TokenAccepted;
+    match status {
+        401 => {}
+        200..=299 | 403 => return Judgement::TokenAccepted,
+        _ => return Judgement::NotAboutTheToken,
     }
     let challenges = parse_challenges(www_authenticate);
     let mut bearer = challenges.iter().filter(|challenge| challenge.is_scheme("bearer")).peekable();
@@ -103,7 +106,11 @@ mod tests {
             (403, &["Bearer error=\"insufficient_scope\""], TokenAccepted),
             (403, invalid, TokenAccepted),
             (200, &[], TokenAccepted),
-            (503, &[], TokenAccepted),
+            (204, &[], TokenAccepted),
+            (302, &[], NotAboutTheToken),
+            (407, &[], NotAboutTheToken),
+            (429, &[], NotAboutTheToken),
+            (503, invalid, NotAboutTheToken),
         ] {
             assert_eq!(judged(status, fields, BareUnauthorized::HandBack), expected, "{status} {fields:?}");
         }

@@ -15,6 +15,11 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Duration;
+
+/// How long a running server may take to see a change. A command that takes something away ends after that, so that
+/// whoever reads its last line can rely on it.
+const SEEN_AFTER: Duration = Duration::from_millis(400);
 
 /// Does what is asked, and says in which data directory.
 pub(crate) fn run(args: &ClientCommandArgs, layers: &Layers) -> Result<(), Failure> {
@@ -61,6 +66,12 @@ fn settings_of(args: &AddClientArgs) -> Result<ClientSettings, Failure> {
         |flag: &str, error: &dyn std::fmt::Display| Failure::new(ExitCode::Usage, format!("{flag}: {error}"));
     let scope = |flag, text: &str| text.parse::<Scope>().map_err(|error| usage(flag, &error));
     let lifetime = args.token_lifetime.parse::<Lifespan>();
+    if let Some(odd) = args.name.chars().find(|character| !is_unreserved(*character)) {
+        let message = format!("NAME: a client id may have letters, digits and -._~ and not {odd:?}");
+        return Err(Failure::new(ExitCode::Usage, message).hint(
+            "many clients do not encode what else there is before they send it (RFC 6749 section 2.3.1)",
+        ));
+    }
     Ok(ClientSettings {
         allowed_scope: scope("--scope", &args.scopes.join(" "))?,
         default_scope: args
@@ -72,6 +83,11 @@ fn settings_of(args: &AddClientArgs) -> Result<ClientSettings, Failure> {
         token_lifetime: lifetime.map_err(|error| usage("--token-lifetime", &error))?.0,
         ..ClientSettings::new(&args.name)
     })
+}
+
+/// The characters that mean themselves in every encoding (RFC 3986 §2.3).
+const fn is_unreserved(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '-' | '.' | '_' | '~')
 }
 
 /// The names of RFC 7591 §3.2.1, where it has them.
@@ -118,7 +134,8 @@ fn list(data_dir: &Path, format: Format) -> Result<(), Failure> {
     let clients = open_existing(data_dir)?.list().map_err(|error| registry_failure(&error, data_dir))?;
     match format {
         Format::Text => {
-            output::note(&format!("{} clients in {}", clients.len(), data_dir.display()));
+            let noun = if clients.len() == 1 { "client" } else { "clients" };
+            output::note(&format!("{} {noun} in {}", clients.len(), data_dir.display()));
             output::result(table(&clients))
         }
         Format::Json => {
@@ -174,6 +191,7 @@ fn change(client_id: &str, data_dir: &Path, format: Format, change: &Change) -> 
         Change::Remove => (registry.remove(client_id), "removed"),
     };
     done.map_err(|error| registry_failure(&error, data_dir))?;
+    std::thread::sleep(SEEN_AFTER);
     output::note(&format!("client {client_id} {what} in {}", data_dir.display()));
     match format {
         Format::Text => Ok(()),

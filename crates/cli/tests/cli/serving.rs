@@ -35,7 +35,7 @@ fn a_client_is_disabled_enabled_and_removed_while_the_server_runs() {
     assert!(disabled.stderr.contains(registered.home.data_dir().to_str().unwrap()), "{disabled}");
     settles(3);
     let list = registered.home.run(&["client", "list"]);
-    assert!(list.done().contains("disabled") && list.stderr.contains("1 clients in"), "{list}");
+    assert!(list.done().contains("disabled") && list.stderr.contains("1 client in"), "{list}");
     change("enable").done();
     settles(0);
     change("remove").done();
@@ -90,6 +90,7 @@ fn a_secret_is_written_to_a_new_file_of_the_owner_or_no_client_is_added() {
     let other = home.path().join("other");
     let bad = home.run(&["client", "add", "é", "--secret-file", other.to_str().unwrap()]);
     bad.failed(2, &["client id"]);
+    home.run(&["client", "add", "a b"]).failed(2, &["letters, digits and -._~ and not ' '"]);
     assert!(!other.exists());
 }
 
@@ -142,6 +143,23 @@ fn either_signal_ends_a_server_with_0() {
         server.signal(signal);
         assert_eq!(server.child.wait().unwrap().code(), Some(0), "{signal:?}");
     }
+}
+
+#[test]
+fn a_client_is_refused_when_the_command_that_disables_it_has_ended() {
+    let home = Home::new();
+    let server = Server::start(&home, &[("JETON_LOG", "off")], &[]);
+    let secret = home.run(&["client", "add", "billing"]).done().trim_end().to_owned();
+    let (url, secret) = (server.token_url(), ("JETON_CLIENT_SECRET", secret.as_str()));
+    let token = || home.run_with(&[secret], &["token", "--token-url", &url, "--client-id", "billing"]);
+    for _ in 0..3 {
+        token().done();
+        home.run(&["client", "disable", "billing"]).done();
+        token().failed(3, &["invalid_client"]);
+        home.run(&["client", "enable", "billing"]).done();
+    }
+    home.run(&["client", "remove", "billing"]).done();
+    token().failed(3, &["invalid_client"]);
 }
 
 #[test]

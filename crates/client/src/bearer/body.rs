@@ -7,6 +7,10 @@ use http_body_util::{Empty, Full};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+/// The largest body that is kept for a replay by copying it, in bytes: 1 MiB. A body that shares its memory, such as
+/// [`Bytes`], is kept at any size.
+pub const MAX_COPIED_BYTES: usize = 1 << 20;
+
 /// A request body that says whether it can be sent again.
 ///
 /// A wrong `Some` sends a body that is not the first one's; a wrong `None` costs a replay, and no more.
@@ -29,7 +33,7 @@ impl ReplayBody for Bytes {
 
 impl ReplayBody for String {
     fn try_clone(&self) -> Option<Self> {
-        Some(self.clone())
+        (self.len() <= MAX_COPIED_BYTES).then(|| self.clone())
     }
 }
 
@@ -60,7 +64,8 @@ impl<D, E> ReplayBody for UnsyncBoxBody<D, E> {
 #[cfg(feature = "reqwest")]
 impl ReplayBody for reqwest::Body {
     fn try_clone(&self) -> Option<Self> {
-        self.as_bytes().map(|bytes| Self::from(Bytes::copy_from_slice(bytes)))
+        let bytes = self.as_bytes().filter(|bytes| bytes.len() <= MAX_COPIED_BYTES)?;
+        Some(Self::from(Bytes::copy_from_slice(bytes)))
     }
 }
 

@@ -10,7 +10,7 @@
 mod body;
 mod outgoing;
 
-pub use body::{OneShot, ReplayBody};
+pub use body::{MAX_COPIED_BYTES, OneShot, ReplayBody};
 pub use outgoing::{Answer, OutgoingRequest};
 
 use crate::error::TokenError;

@@ -1,7 +1,8 @@
 //! URLs to which a secret may be sent: https, or plain http to this machine alone.
 
 use std::fmt;
-use url::{Host, Url};
+use std::net::IpAddr;
+use url::Url;
 
 /// The hosts to which plain http is allowed besides loopback. Each is allowed by its name; there is no switch for all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,27 +20,27 @@ impl PlainHttp {
     /// Also to `host`, a name or address without port, compared without regard to case.
     #[must_use]
     pub fn and_to(mut self, host: impl Into<String>) -> Self {
-        self.hosts.push(host.into());
+        self.hosts.push(without_brackets(&host.into()).to_owned());
         self
     }
 
     /// Whether a token or secret may travel to this URL; `scheme` and `host` as in RFC 3986.
     pub fn allows(&self, scheme: &str, host: &str) -> bool {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let bare = without_brackets(host);
         scheme.eq_ignore_ascii_case("https")
             || is_loopback(bare)
             || self.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(bare))
     }
 }
 
+fn without_brackets(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+/// Loopback as it is written plainly. Names below `localhost` do not count: a resolver may ask the network for them.
 fn is_loopback(host: &str) -> bool {
-    match Host::parse(host) {
-        Ok(Host::Ipv4(address)) => address.is_loopback(),
-        Ok(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Ok(Host::Ipv6(_)) | Err(_) => {
-            host.parse::<std::net::Ipv6Addr>().is_ok_and(|address| address.is_loopback())
-        }
-    }
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// An http or https URL that a secret may be sent to: no fragment, no user information, plain http only where
@@ -74,6 +75,8 @@ impl EndpointUrl {
         if !plain_http.allows(url.scheme(), host) {
             return Err(InvalidUrl::PlainHttp { host: host.to_owned() });
         }
+        // What no request can carry is better refused here than at the first token request.
+        http::Uri::try_from(url.as_str()).map_err(|error| InvalidUrl::Syntax(error.to_string()))?;
         Ok(Self(url))
     }
 

@@ -9,6 +9,7 @@
     reason = "a test that fails panics"
 )]
 
+mod attack;
 mod bearer;
 mod foreign;
 mod lifecycle;

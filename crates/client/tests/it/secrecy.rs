@@ -8,7 +8,13 @@ use std::sync::{Arc, Mutex};
 use tracing_subscriber::fmt::MakeWriter;
 
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -30,7 +36,7 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 /// The forms in which a secret could stand in a text.
-fn forms(secret: &str) -> Vec<String> {
+pub(crate) fn forms(secret: &str) -> Vec<String> {
     let encoded = jeton_proto::wire::client_auth::basic_authorization(
         "billing",
         &jeton::Secret::from(secret),
@@ -74,7 +80,7 @@ async fn t34_no_secret_and_no_token_in_logs_errors_or_debug() {
         write!(said, "{builder:?}").unwrap();
         exercise(&builder.build().unwrap(), &endpoint, &mut said).await;
     }
-    said.push_str(&String::from_utf8(log.0.lock().unwrap().clone()).unwrap());
+    said.push_str(&log.text());
     assert!(
         said.contains("token request failed") && said.contains("token minted"),
         "the log was seen: {said}"

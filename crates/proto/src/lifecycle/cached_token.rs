@@ -19,11 +19,38 @@ pub struct CachedToken {
     granted_scope: Option<Scope>,
     obtained_at: Timestamp,
     expires_at: Timestamp,
+    life: Life,
     id: TokenId,
 }
 
+/// How long a token lives, and who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// The server stated it.
+    Stated(Duration),
+    /// The server did not, so the policy assumes it.
+    Assumed(Duration),
+}
+
+impl Life {
+    /// Its length.
+    #[must_use]
+    pub const fn span(self) -> Duration {
+        match self {
+            Self::Stated(span) | Self::Assumed(span) => span,
+        }
+    }
+}
+
+/// A length alone is a stated life.
+impl From<Duration> for Life {
+    fn from(span: Duration) -> Self {
+        Self::Stated(span)
+    }
+}
+
 impl CachedToken {
-    /// A token that lives for `lifetime` from `obtained_at`, the time at which it was *asked for*.
+    /// A token that lives for `life` from `obtained_at`, the time at which it was *asked for*.
     ///
     /// # Errors
     /// When `access_token` has a byte that a header field may not carry.
@@ -32,14 +59,22 @@ impl CachedToken {
         access_token: Secret<String>,
         granted_scope: Option<Scope>,
         obtained_at: Timestamp,
-        lifetime: Duration,
+        life: impl Into<Life>,
     ) -> Result<Self, InvalidHeaderValue> {
+        let life = life.into();
         let id = TokenId::of(access_token.expose());
         let mut value = Vec::with_capacity(BEARER.len() + access_token.expose().len());
         value.extend_from_slice(BEARER.as_bytes());
         value.extend_from_slice(access_token.expose().as_bytes());
-        let expires_at = obtained_at.saturating_add(lifetime);
-        Ok(Self { authorization: wiped_header_value(value)?, granted_scope, obtained_at, expires_at, id })
+        let expires_at = obtained_at.saturating_add(life.span());
+        Ok(Self {
+            authorization: wiped_header_value(value)?,
+            granted_scope,
+            obtained_at,
+            expires_at,
+            life,
+            id,
+        })
     }
 
     /// The token itself. Handle it as the secret that it is; [`CachedToken::id`] is the form for logs.
@@ -67,6 +102,11 @@ impl CachedToken {
     /// When it expires. It is never given out at or after this time.
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at
+    }
+
+    /// Its whole life, and who says so.
+    pub fn life(&self) -> Life {
+        self.life
     }
 
     /// Its whole life.

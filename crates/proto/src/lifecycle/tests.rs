@@ -138,16 +138,27 @@ fn t4_a_token_with_less_life_does_not_replace_the_one_held() {
 }
 
 #[test]
-fn t3_an_unstated_life_is_assumed_once_and_never_renewed_for_the_same_token() {
+fn t3_an_unstated_life_is_assumed_and_repetition_does_not_lengthen_it() {
     let policy = RefreshPolicy::default();
     let (a, b) = (TokenId::of("a"), TokenId::of("b"));
     let slot = slot_with("a", secs(100));
     let life = |id, expires_in, millis| slot.lifetime_of(id, expires_in, &policy, at(millis));
-    assert_eq!(life(b, ExpiresIn::NotStated, 0), Some(secs(300)));
-    assert_eq!(life(a, ExpiresIn::NotStated, 40_000), Some(secs(60)));
+    assert_eq!(life(b, ExpiresIn::NotStated, 0), Some(Life::Assumed(secs(300))));
+    assert_eq!(life(a, ExpiresIn::NotStated, 40_000), Some(Life::Stated(secs(60))));
     assert_eq!(life(a, ExpiresIn::NotStated, 100_000), None);
-    assert_eq!(life(b, ExpiresIn::Stated(secs(u64::MAX)), 0), Some(MAX_LIFETIME));
-    assert_eq!(life(b, ExpiresIn::Stated(secs(1)), 0), Some(secs(1)));
+    assert_eq!(life(b, ExpiresIn::Stated(secs(u64::MAX)), 0), Some(Life::Stated(MAX_LIFETIME)));
+    assert_eq!(life(b, ExpiresIn::Stated(secs(1)), 0), Some(Life::Stated(secs(1))));
+}
+
+#[test]
+fn t3_an_assumed_life_is_assumed_anew_only_once_it_is_over() {
+    let policy = RefreshPolicy::default();
+    let a = TokenId::of("a");
+    let assumed = CachedToken::new(Secret::from("a"), None, START, Life::Assumed(secs(300))).unwrap();
+    let slot = Slot::default().granted(Arc::new(assumed), MintReason::Needed, &policy, 0.5, START);
+    let life = |millis| slot.lifetime_of(a, ExpiresIn::NotStated, &policy, at(millis));
+    assert_eq!(life(299_999), Some(Life::Assumed(Duration::from_millis(1))));
+    assert_eq!(life(300_000), Some(Life::Assumed(secs(300))));
 }
 
 #[test]
@@ -224,6 +235,18 @@ fn t21_a_rejected_token_that_the_server_gives_out_again_is_not_minted_in_a_loop(
     let slot = slot.granted(token("a", at(20), secs(3580)), MintReason::Forced, &policy, 0.5, at(20));
     assert_eq!(name(slot.decide(at(30))), "serve");
     assert_eq!(name(slot.accepted(a).rejected(a, at(100_000)).decide(at(100_000))), "serve");
+}
+
+#[test]
+fn t9_a_rejected_token_that_an_unforced_request_brings_stays_rejected() {
+    let policy = RefreshPolicy::default();
+    for reason in [MintReason::Early, MintReason::Needed] {
+        let slot = failed(&slot_with("a", secs(3600)).rejected(TokenId::of("a"), at(10)), at(15));
+        let slot = slot.granted(token("a", at(5), secs(3595)), reason, &policy, 0.5, at(20));
+        assert_eq!(name(slot.decide(at(20))), "await forced");
+        let other = slot.granted(token("b", at(5), secs(3595)), reason, &policy, 0.5, at(20));
+        assert_eq!(name(other.decide(at(20))), "serve");
+    }
 }
 
 #[test]
