@@ -21,7 +21,7 @@
 //! ```
 //!
 //! [`Guard`] is the noun, [`Guard::layer`] the verb. The layer goes around any tower service whose response body has a
-//! default; axum is not needed (`examples/hyper.rs`).
+//! default; axum is not needed (`examples/without_axum.rs`).
 //!
 //! What a caller gets:
 //!

@@ -1,7 +1,7 @@
 //! One connection, from its first byte to its last.
 
 use crate::endpoint::TokenEndpoint;
-use crate::http::{BodyOutcome, Face};
+use crate::http::{Answer, BodyOutcome, Face, close_after};
 use crate::limits::Limits;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,15 +23,29 @@ use tokio::time::{Instant, sleep, timeout};
 /// would reset the connection, and the caller lose the answer that says why.
 const LINGER: Duration = Duration::from_secs(3);
 const MAX_LINGER_BYTES: u64 = 256 * 1024 * 1024;
+/// How long a connection may stand still while others wait for its place.
+const CROWDED_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Serves a connection until either side ends it. `shutdown` changes once, when the server is to end.
+/// How it stands with the server, as each connection is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// There is room.
+    #[default]
+    Open,
+    /// Callers wait for a place: a connection ends with its next answer, or at once when it is idle after one.
+    Crowded,
+    /// The server ends, and so does each connection, with the answer that it owes.
+    Ending,
+}
+
+/// Serves a connection until either side ends it, or `phase` wants it ended.
 pub(crate) async fn serve<E: TokenEndpoint>(
     stream: TcpStream,
     face: Arc<Face<E>>,
     peer: SocketAddr,
-    mut shutdown: watch::Receiver<bool>,
+    mut phase: watch::Receiver<Phase>,
 ) {
-    let idle_timeout = face.limits().idle_timeout;
+    let mut patience = face.limits().idle_timeout;
     let progress = Arc::new(Progress::default());
     let of_service = Arc::clone(&progress);
     let service = service_fn(move |request: http::Request<Incoming>| {
@@ -40,11 +54,7 @@ pub(crate) async fn serve<E: TokenEndpoint>(
         // Boxed, because the loop below polls the connection through a plain reference.
         Box::pin(async move {
             let (answer, body) = face.answer_and_tell(request, peer).await;
-            progress.answered.fetch_add(1, Ordering::Relaxed);
-            if body == BodyOutcome::Refused {
-                progress.body_refused.store(true, Ordering::Relaxed);
-            }
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(progress.answered(answer, body))
         })
     });
     // The watch over progress below stands in for hyper's header time-out, which sets a timer for each request.
@@ -54,14 +64,14 @@ pub(crate) async fn serve<E: TokenEndpoint>(
         .max_buf_size(Limits::MAX_HEAD_BYTES)
         .half_close(false)
         .serve_connection(TokioIo::new(stream), service);
-    let mut idle = pin!(sleep(idle_timeout));
+    let mut idle = pin!(sleep(patience));
     let mut seen = 0;
     let mut closing = false;
     loop {
         let event = tokio::select! {
             biased;
             ended = poll_fn(|context| connection.poll_without_shutdown(context)) => Event::Ended(ended),
-            _ = shutdown.changed(), if !closing => Event::Shutdown,
+            _ = phase.changed(), if !closing => Event::Phase(*phase.borrow_and_update()),
             () = &mut idle => Event::Tick,
         };
         match event {
@@ -71,32 +81,45 @@ pub(crate) async fn serve<E: TokenEndpoint>(
                 break;
             }
             Event::Tick if !progress.stood_still(&mut seen) => {
-                idle.as_mut().reset(Instant::now() + idle_timeout);
+                idle.as_mut().reset(Instant::now() + patience);
                 continue;
             }
             Event::Tick if closing => {
                 tracing::debug!(%peer, "connection cut off: it stood still");
                 return;
             }
-            Event::Tick | Event::Shutdown => {}
+            Event::Phase(Phase::Open) => continue,
+            Event::Phase(Phase::Crowded) => {
+                patience = patience.min(CROWDED_TIMEOUT);
+                progress.last.store(true, Ordering::Relaxed);
+                // Hyper ends a connection without a byte at once; but who has waited for a place is to be heard.
+                if progress.begun.load(Ordering::Relaxed) > 0 {
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
+            Event::Tick | Event::Phase(Phase::Ending) => Pin::new(&mut connection).graceful_shutdown(),
         }
         closing = true;
-        Pin::new(&mut connection).graceful_shutdown();
-        idle.as_mut().reset(Instant::now() + idle_timeout);
+        idle.as_mut().reset(Instant::now() + patience);
     }
-    let mut stream = connection.into_parts().io.into_inner();
+    let stream = connection.into_parts().io.into_inner();
+    finish(stream, &progress, phase).await;
+}
+
+/// Tells the caller that no more comes.
+async fn finish(mut stream: TcpStream, progress: &Progress, mut phase: watch::Receiver<Phase>) {
     let told = stream.shutdown().await.is_ok();
     if told && progress.body_refused.load(Ordering::Relaxed) {
         tokio::select! {
             () = linger(stream) => {}
-            _ = shutdown.wait_for(|begun| *begun) => {}
+            _ = phase.wait_for(|phase| *phase == Phase::Ending) => {}
         }
     }
 }
 
 enum Event {
     Ended(hyper::Result<()>),
-    Shutdown,
+    Phase(Phase),
     Tick,
 }
 
@@ -106,9 +129,23 @@ struct Progress {
     begun: AtomicU64,
     answered: AtomicU64,
     body_refused: AtomicBool,
+    /// Whether the answer that comes next is the last one.
+    last: AtomicBool,
 }
 
 impl Progress {
+    /// Takes note of an answer, and lets the connection end with it when it is to be the last.
+    fn answered(&self, mut answer: Answer, body: BodyOutcome) -> Answer {
+        if self.last.load(Ordering::Relaxed) {
+            close_after(&mut answer);
+        }
+        if body == BodyOutcome::Refused {
+            self.body_refused.store(true, Ordering::Relaxed);
+        }
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        answer
+    }
+
     /// Whether no request began since the last call and none is being answered.
     fn stood_still(&self, seen: &mut u64) -> bool {
         let begun = self.begun.load(Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 use jeton_proto::secret::Secret;
 use rustix::fs::OFlags;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -22,12 +22,13 @@ pub(crate) fn create_private_dir(dir: &Path) -> Result<(), PrivateFileError> {
     Ok(())
 }
 
-/// Makes an empty file for the owner alone where there is none, and checks the one that is there.
-pub(crate) fn ensure_private_file(path: &Path) -> Result<(), PrivateFileError> {
-    match private_options().create_new(true).open(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open_private(path).map(|_| ()),
-        Err(source) => Err(PrivateFileError::Write { path: path.to_owned(), source }),
+/// The private file at `path`; `None` when there is nothing. The file is looked at without opening it: closing a file
+/// would take the locks from every database connection that this process has to it (POSIX advisory locks).
+pub(crate) fn private_file(path: &Path) -> Result<Option<Metadata>, PrivateFileError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) => check_private(path, &metadata).map(|()| Some(metadata)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PrivateFileError::Read { path: path.to_owned(), source }),
     }
 }
 
@@ -62,53 +63,73 @@ pub(crate) fn read_or_create_private<E: From<PrivateFileError>>(
         return Ok(found);
     }
     let content = content()?;
-    link_into_place(path, content.expose())
-        .map_err(|source| PrivateFileError::Write { path: path.to_owned(), source })?;
+    create_private(path, |temporary| {
+        let written = OpenOptions::new().write(true).open(temporary);
+        let written = written.and_then(|mut file| file.write_all(content.expose()));
+        written.map_err(|source| PrivateFileError::Write { path: path.to_owned(), source })
+    })?;
     let gone = || PrivateFileError::Read { path: path.to_owned(), source: io::ErrorKind::NotFound.into() };
     Ok(read_private(path)?.ok_or_else(gone)?)
 }
 
-/// Writes a temporary file and links it to its name, which fails, and is meant to, where the name is taken.
-fn link_into_place(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut random = [0; 8];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("the random source failed"))?;
-    let temporary = path.with_extension(format!("{:016x}.tmp", u64::from_ne_bytes(random)));
-    let written = (|| {
-        let mut file = private_options().create_new(true).open(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        match std::fs::hard_link(&temporary, path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            linked => linked,
-        }
-    })();
+/// Makes the file at `path`: `fill` is given the path of an empty private file, which gets its name when it is whole
+/// and closed. Where the name is taken by then, the file that has it stays.
+pub(crate) fn create_private<E: From<PrivateFileError>>(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    let write_error = |source| PrivateFileError::Write { path: path.to_owned(), source };
+    let temporary = temporary_name(path).map_err(write_error)?;
+    // Closed at once: nobody can have it open when it gets its name.
+    drop(private_options().write(true).create_new(true).mode(0o600).open(&temporary).map_err(write_error)?);
+    let filled = fill(&temporary).and_then(|()| Ok(link_into_place(&temporary, path).map_err(write_error)?));
     let removed = std::fs::remove_file(&temporary);
-    written?;
-    removed?;
+    filled?;
+    removed.map_err(write_error)?;
     if let Some(parent) = path.parent() {
-        File::open(parent)?.sync_all()?;
+        File::open(parent).and_then(|dir| dir.sync_all()).map_err(write_error)?;
     }
     Ok(())
 }
 
+fn temporary_name(path: &Path) -> io::Result<PathBuf> {
+    let mut random = [0; 8];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("the random source failed"))?;
+    Ok(path.with_extension(format!("{:016x}.tmp", u64::from_ne_bytes(random))))
+}
+
+/// Links the file to its name, which fails, and is meant to, where the name is taken.
+fn link_into_place(temporary: &Path, path: &Path) -> io::Result<()> {
+    File::open(temporary)?.sync_all()?;
+    match std::fs::hard_link(temporary, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    }
+}
+
+/// For reading alone: keys may lie on a file system that cannot be written.
 fn open_private(path: &Path) -> Result<File, PrivateFileError> {
     let read_error = |source| PrivateFileError::Read { path: path.to_owned(), source };
-    let file = private_options().open(path).map_err(read_error)?;
-    let metadata = file.metadata().map_err(read_error)?;
+    let file = private_options().read(true).open(path).map_err(read_error)?;
+    check_private(path, &file.metadata().map_err(read_error)?)?;
+    Ok(file)
+}
+
+fn check_private(path: &Path, metadata: &Metadata) -> Result<(), PrivateFileError> {
     if !metadata.is_file() {
         return Err(PrivateFileError::NotAFile { path: path.to_owned() });
     }
     if metadata.permissions().mode() & 0o077 != 0 {
         return Err(PrivateFileError::OpenToOthers { path: path.to_owned() });
     }
-    Ok(file)
+    Ok(())
 }
 
-/// Read and write, for the owner alone, never through a symbolic link, and never waiting for a named pipe.
+/// Never through a symbolic link, and never waiting for a named pipe.
 fn private_options() -> OpenOptions {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600).custom_flags(flags.bits().cast_signed());
+    options.custom_flags(flags.bits().cast_signed());
     options
 }
 
@@ -138,7 +159,7 @@ pub enum PrivateFileError {
         source: io::Error,
     },
     /// The file cannot be written.
-    #[error("{} cannot be written; the directory must be writable for this user", .path.display())]
+    #[error("{} cannot be written; the directory must have room and be writable for this user", .path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -146,7 +167,7 @@ pub enum PrivateFileError {
         source: io::Error,
     },
     /// There is something else at the place of the file.
-    #[error("{} is not a regular file; move it away", .path.display())]
+    #[error("{} is not a regular file but a link, a directory or a device; move it away", .path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,
@@ -219,10 +240,9 @@ mod tests {
         let message = read_private(&key).unwrap_err().to_string();
         assert!(message.contains("chmod 600"), "{message}");
         let long = dir.path().join("long");
-        ensure_private_file(&long).unwrap();
-        std::fs::write(&long, vec![0; 70_000]).unwrap();
+        create(&long, &vec![0; 70_000]).unwrap_err();
         assert!(matches!(read_private(&long), Err(PrivateFileError::TooLong { .. })));
-        assert!(matches!(read_private(dir.path()), Err(PrivateFileError::Read { .. })));
+        assert!(matches!(read_private(dir.path()), Err(PrivateFileError::NotAFile { .. })));
         assert!(read_private(&dir.path().join("absent")).unwrap().is_none());
     }
 

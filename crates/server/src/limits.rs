@@ -12,7 +12,9 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most open connections; those beyond wait in the queue of the operating system. At least 1; default 4096.
+    /// The most open connections; those beyond wait in the queue of the operating system. While callers wait, here or
+    /// because the process has no file descriptor left, every connection ends with the answer that it owes, and one
+    /// that stands still is ended after 2 s: idle connections keep nobody out. At least 1; default 4096.
     pub max_connections: usize,
     /// The longest request body in bytes, from 1 to 65,536. Default 65,536.
     pub max_body_bytes: usize,

@@ -1,7 +1,7 @@
 //! Sockets: where the server listens, and how many connections it takes.
 
 use crate::config::Listen;
-use crate::connection;
+use crate::connection::{self, Phase};
 use crate::endpoint::TokenEndpoint;
 use crate::http::Face;
 use std::future::poll_fn;
@@ -78,39 +78,45 @@ pub async fn serve<E: TokenEndpoint>(
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let listeners = listeners.into_iter().map(into_async).collect::<io::Result<Vec<_>>>()?;
-    let places = Arc::new(Semaphore::new(face.limits().max_connections));
-    let (announce, announced) = watch::channel(false);
+    let max_connections = face.limits().max_connections;
+    let places = Arc::new(Semaphore::new(max_connections));
+    let (announce, announced) = watch::channel(Phase::Open);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
+    let mut waiting = None;
     loop {
-        let next = async {
-            // The place comes first: while there is none, callers wait in the queue of the system.
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, accept(&listeners).await)
-        };
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(ended) = connections.join_next() => report(ended),
-            (place, accepted) = next => match accepted {
-                Ok((stream, peer)) => {
-                    let serving = connection::serve(stream, Arc::clone(&face), peer, announced.clone());
-                    connections.spawn(async move {
-                        serving.await;
-                        drop(place);
-                    });
+            accepted = accept(&listeners), if waiting.is_none() => match accepted {
+                Ok(caller) => {
+                    if places.available_permits() == 0 {
+                        begin_crowded(&announce, "every connection is taken");
+                    }
+                    waiting = Some(caller);
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    // Mostly there is no file descriptor left, and connections that end give theirs back.
+                    begin_crowded(&announce, &error.to_string());
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
+            place = Arc::clone(&places).acquire_owned(), if waiting.is_some() => {
+                let Some((stream, peer)) = waiting.take() else { continue };
+                end_crowded(&announce, places.available_permits(), max_connections);
+                let serving = connection::serve(stream, Arc::clone(&face), peer, announced.clone());
+                connections.spawn(async move {
+                    serving.await;
+                    drop(place);
+                });
+            }
         }
     }
     drop(listeners);
     face.begin_drain();
-    announce.send_replace(true);
+    announce.send_replace(Phase::Ending);
     let drained = async {
         while let Some(ended) = connections.join_next().await {
             report(ended);
@@ -155,6 +161,30 @@ async fn accept(listeners: &[tokio::net::TcpListener]) -> io::Result<(TcpStream,
     // An answer is one write, so this only matters for speed, and a peer that is gone already is found out soon.
     let _set = stream.set_nodelay(true);
     Ok((stream, peer))
+}
+
+fn begin_crowded(announce: &watch::Sender<Phase>, reason: &str) {
+    if move_phase(announce, Phase::Open, Phase::Crowded) {
+        tracing::warn!(reason, "callers wait for a connection; those that stand idle are ended");
+    }
+}
+
+/// A quarter of the places, with the one that was just taken, is to be free first, so that the two phases do not change
+/// with every caller.
+fn end_crowded(announce: &watch::Sender<Phase>, free: usize, max_connections: usize) {
+    if free + 1 >= max_connections.div_ceil(4) && move_phase(announce, Phase::Crowded, Phase::Open) {
+        tracing::info!(free, "there is room for connections again");
+    }
+}
+
+fn move_phase(announce: &watch::Sender<Phase>, from: Phase, to: Phase) -> bool {
+    announce.send_if_modified(|phase| {
+        let moves = *phase == from;
+        if moves {
+            *phase = to;
+        }
+        moves
+    })
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

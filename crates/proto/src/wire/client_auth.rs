@@ -1,5 +1,6 @@
 //! Client authentication with a shared secret (RFC 6749 §2.3.1): the Basic header, and the names of the methods.
 
+use super::form::{InvalidComponent, decode_component};
 use crate::secret::{Secret, wiped_header_value};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -132,9 +133,10 @@ pub fn parse_basic(authorization: &[u8]) -> Result<BasicCredentials, InvalidBasi
     let joined = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| InvalidBasic::Base64)?);
     let colon = joined.iter().position(|byte| *byte == b':').ok_or(InvalidBasic::Colon)?;
     let (client_id, secret) = joined.split_at(colon);
-    let client_id = decode_component(client_id)?;
-    let client_secret = Secret::new(decode_component(secret.get(1..).unwrap_or_default())?);
-    Ok(BasicCredentials { client_id, client_secret })
+    Ok(BasicCredentials {
+        client_id: decode_half(client_id)?,
+        client_secret: Secret::new(decode_half(secret.get(1..).unwrap_or_default())?),
+    })
 }
 
 /// Why an `Authorization` value is no `client_secret_basic`.
@@ -163,38 +165,23 @@ pub enum InvalidBasic {
     Control,
 }
 
-/// One `application/x-www-form-urlencoded` component (RFC 6749 appendix B), strictly.
-fn decode_component(encoded: &[u8]) -> Result<String, InvalidBasic> {
-    let mut decoded = Vec::with_capacity(encoded.len());
-    let mut rest = encoded.iter().copied();
-    while let Some(byte) = rest.next() {
-        let plain = match byte {
-            b'+' => b' ',
-            b'%' => {
-                let high = rest.next().and_then(hex_digit).ok_or(InvalidBasic::Percent)?;
-                let low = rest.next().and_then(hex_digit).ok_or(InvalidBasic::Percent)?;
-                high << 4 | low
-            }
-            other => other,
-        };
-        decoded.push(plain);
-    }
-    let text = String::from_utf8(decoded).map_err(|error| {
-        error.into_bytes().zeroize();
-        InvalidBasic::Utf8
-    })?;
-    if text.chars().any(char::is_control) {
+/// The id or the secret: a component of a form, and without control characters.
+fn decode_half(encoded: &[u8]) -> Result<String, InvalidBasic> {
+    let mut half = decode_component(encoded)?.into_owned();
+    if half.chars().any(char::is_control) {
+        half.zeroize();
         return Err(InvalidBasic::Control);
     }
-    Ok(text)
+    Ok(half)
 }
 
-fn hex_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
+impl From<InvalidComponent> for InvalidBasic {
+    fn from(error: InvalidComponent) -> Self {
+        match error {
+            InvalidComponent::Percent => Self::Percent,
+            InvalidComponent::Utf8 => Self::Utf8,
+            InvalidComponent::Nul => Self::Control,
+        }
     }
 }
 

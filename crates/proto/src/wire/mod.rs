@@ -8,3 +8,5 @@ pub mod retry_after;
 pub mod scope;
 pub mod token_request;
 pub mod token_response;
+
+mod form;

@@ -3,6 +3,7 @@
 //! The parser is strict: whatever could be read in two ways is refused, because two readers that differ (a proxy and
 //! a server, say) are how a check is got around.
 
+use super::form::{InvalidComponent, decode_component};
 use crate::secret::Secret;
 use crate::wire::scope::Scope;
 use std::borrow::Cow;
@@ -70,13 +71,13 @@ impl<'a> TokenRequest<'a> {
             if name.len() > MAX_NAME_BYTES || value.len() > MAX_VALUE_BYTES {
                 return Err(TokenRequestError::ParameterTooLong);
             }
-            let name = decode(name)?;
+            let name = decode_component(name)?;
             let known = Known::named(&name);
             if seen.contains(&name) && known != Some(Known::Resource) {
                 return Err(TokenRequestError::Repeated { name: known.map(Known::as_str) });
             }
             seen.push(name);
-            let value = decode(value)?;
+            let value = decode_component(value)?;
             if let Some(known) = known.filter(|_| !value.is_empty()) {
                 request.set(known, value);
             }
@@ -246,40 +247,13 @@ fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
     (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
 }
 
-fn decode(raw: &[u8]) -> Result<Cow<'_, str>, TokenRequestError> {
-    let text = if raw.iter().any(|byte| matches!(byte, b'%' | b'+')) {
-        Cow::Owned(String::from_utf8(unescape(raw)?).map_err(|_| TokenRequestError::Utf8)?)
-    } else {
-        Cow::Borrowed(std::str::from_utf8(raw).map_err(|_| TokenRequestError::Utf8)?)
-    };
-    if text.bytes().any(|byte| byte == 0) {
-        return Err(TokenRequestError::Nul);
-    }
-    Ok(text)
-}
-
-fn unescape(raw: &[u8]) -> Result<Vec<u8>, TokenRequestError> {
-    let mut decoded = Vec::with_capacity(raw.len());
-    let mut bytes = raw.iter().copied();
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'+' => b' ',
-            b'%' => match (bytes.next().and_then(hex_digit), bytes.next().and_then(hex_digit)) {
-                (Some(high), Some(low)) => high << 4 | low,
-                (None, _) | (_, None) => return Err(TokenRequestError::PercentEncoding),
-            },
-            plain => plain,
-        });
-    }
-    Ok(decoded)
-}
-
-const fn hex_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
+impl From<InvalidComponent> for TokenRequestError {
+    fn from(error: InvalidComponent) -> Self {
+        match error {
+            InvalidComponent::Percent => Self::PercentEncoding,
+            InvalidComponent::Utf8 => Self::Utf8,
+            InvalidComponent::Nul => Self::Nul,
+        }
     }
 }
 

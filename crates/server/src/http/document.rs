@@ -60,7 +60,7 @@ impl Documents {
 
     /// What is at `path`. A proxy before the server may keep the path of the issuer or take it off: both are found.
     pub(super) fn route(&self, path: &str) -> Option<Route> {
-        let below = path.strip_prefix(self.issuer_path.as_str()).unwrap_or(path);
+        let below = path.strip_prefix(self.issuer_path.as_str());
         let route = |path| match path {
             TOKEN_PATH => Some(Route::Token),
             JWKS_PATH => Some(Route::Jwks),
@@ -70,7 +70,9 @@ impl Documents {
             _ => None,
         };
         // RFC 8414 §3.1 puts the well-known part before the path of the issuer.
-        route(below)
+        below
+            .and_then(route)
+            .or_else(|| route(path))
             .or_else(|| (path.strip_prefix(METADATA_PATH)? == self.issuer_path).then_some(Route::Metadata))
     }
 
@@ -94,7 +96,13 @@ mod tests {
 
     #[test]
     fn everything_that_the_metadata_names_is_found_where_it_says() {
-        for issuer in ["http://localhost:8080", "https://id.example.com/", "https://id.example.com/a/b"] {
+        for issuer in [
+            "http://localhost:8080",
+            "https://id.example.com/",
+            "https://id.example.com/a/b",
+            "https://id.example.com/oauth",
+            "https://id.example.com/.well-known",
+        ] {
             let documents = Documents::new(issuer, b"{}".to_vec()).unwrap();
             let metadata = AuthorizationServerMetadata::parse(&documents.metadata, issuer).unwrap();
             assert_eq!(documents.route(&path_of(&metadata.token_endpoint)), Some(Route::Token), "{issuer}");

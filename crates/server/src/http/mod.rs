@@ -2,13 +2,16 @@
 
 mod credential;
 mod document;
+mod head;
 mod reply;
 
 pub use document::Documents;
+pub(crate) use reply::close_after;
 
 use crate::counters::Counters;
 use crate::endpoint::{IssuedToken, PresentedCredential, TokenCall, TokenEndpoint, TokenRefusal};
 use crate::limits::Limits;
+use crate::registry::SECRET_PREFIX;
 use ::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use ::http::{Method, Request, Response, StatusCode};
 use bytes::{Bytes, BytesMut};
@@ -17,6 +20,7 @@ use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use jeton_proto::wire::error_response::{ErrorCode, printable};
 use jeton_proto::wire::token_request::TokenRequest;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -98,6 +102,9 @@ impl<E: TokenEndpoint> Face<E> {
         let route = self.documents.route(request.uri().path());
         let readable = matches!(*request.method(), Method::GET | Method::HEAD);
         let unread = if request.body().is_end_stream() { BodyOutcome::Read } else { BodyOutcome::Refused };
+        if let Err(reason) = head::check(&request) {
+            return (self.refused_head(route, reason, peer), unread);
+        }
         let answer = match route {
             Some(Route::Token) if request.method() == Method::POST => return self.token(request, peer).await,
             Some(Route::Token) => self.token_method_not_allowed(peer),
@@ -158,7 +165,7 @@ impl<E: TokenEndpoint> Face<E> {
     fn grant(&self, issued: &IssuedToken, credential: &PresentedCredential<'_>, peer: SocketAddr) -> Answer {
         self.counters.count_granted();
         tracing::info!(
-            client_id = credential.id_and_secret().map(|(client_id, _)| printable(client_id)),
+            client_id = credential.id_and_secret().map(|(client_id, _)| shown(client_id)).as_deref(),
             scope = issued.scope.as_deref(),
             expires_in = issued.expires_in.as_secs(),
             %peer,
@@ -170,14 +177,26 @@ impl<E: TokenEndpoint> Face<E> {
     fn refuse(&self, refusal: &TokenRefusal, client_id: Option<&str>, peer: SocketAddr) -> Answer {
         self.counters.count_refused(&refusal.code);
         tracing::info!(
-            client_id = client_id.map(printable),
+            client_id = client_id.map(shown).as_deref(),
             error = refusal.code.as_str(),
             description = &*refusal.description,
-            detail = refusal.detail.as_deref().map(printable),
+            detail = refusal.detail.as_deref().map(shown).as_deref(),
             %peer,
             "token refused"
         );
         reply::refusal(refusal)
+    }
+
+    /// The connection ends with the answer: who knows where the next request begins.
+    fn refused_head(&self, route: Option<Route>, reason: &'static str, peer: SocketAddr) -> Answer {
+        let mut answer = match route {
+            Some(Route::Token) => {
+                self.refuse(&TokenRefusal::new(ErrorCode::InvalidRequest, reason), None, peer)
+            }
+            Some(Route::Jwks | Route::Metadata | Route::Live | Route::Ready) | None => reply::bad_request(),
+        };
+        close_after(&mut answer);
+        answer
     }
 
     fn refused_body(&self, refused: RefusedBody, peer: SocketAddr) -> Answer {
@@ -188,7 +207,7 @@ impl<E: TokenEndpoint> Face<E> {
         };
         let mut answer = self.refuse(&TokenRefusal::new(ErrorCode::InvalidRequest, description), None, peer);
         *answer.status_mut() = status;
-        reply::close_after(&mut answer);
+        close_after(&mut answer);
         answer
     }
 
@@ -264,6 +283,14 @@ async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, Panicked> 
         }
     })
     .await
+}
+
+/// What the log shows of a text that the caller sent. A secret that was sent in the wrong parameter is not shown.
+fn shown(text: &str) -> Cow<'static, str> {
+    if text.contains(SECRET_PREFIX) {
+        return Cow::Borrowed("(a client secret in the wrong place, not shown)");
+    }
+    Cow::Owned(printable(text))
 }
 
 fn is_form(headers: &HeaderMap) -> bool {

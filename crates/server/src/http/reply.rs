@@ -66,6 +66,11 @@ pub(super) fn not_found() -> Answer {
     text(StatusCode::NOT_FOUND, "not found; the metadata is at /.well-known/oauth-authorization-server\n")
 }
 
+/// The request cannot be told for what it is.
+pub(super) fn bad_request() -> Answer {
+    text(StatusCode::BAD_REQUEST, "bad request\n")
+}
+
 /// The path can be read and no more.
 pub(super) fn read_method_not_allowed() -> Answer {
     let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
@@ -80,7 +85,7 @@ pub(super) fn allow(answer: &mut Answer, methods: HeaderValue) {
 }
 
 /// Lets the connection end with this answer.
-pub(super) fn close_after(answer: &mut Answer) {
+pub(crate) fn close_after(answer: &mut Answer) {
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
 

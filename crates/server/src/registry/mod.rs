@@ -8,7 +8,7 @@ mod secrets;
 mod snapshot;
 mod watch;
 
-pub(crate) use secrets::SecretHasher;
+pub(crate) use secrets::{SECRET_PREFIX, SecretHasher};
 pub use snapshot::ClientRecord;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use watch::{RegistryReader, RegistryWatch};
@@ -16,7 +16,7 @@ pub(crate) use watch::{RegistryReader, RegistryWatch};
 use crate::data_dir::{PrivateFileError, create_private_dir};
 use jeton_proto::issuance::{ClientSettings, ClientStatus, InvalidClientSettings, RegisteredClient};
 use jeton_proto::secret::Secret;
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -47,7 +47,7 @@ const MAX_CLIENTS: u32 = 100_000;
 #[derive(Debug)]
 pub struct Registry {
     connection: Mutex<Connection>,
-    path: PathBuf,
+    data_dir: PathBuf,
     hasher: SecretHasher,
 }
 
@@ -58,7 +58,7 @@ impl Registry {
         create_private_dir(data_dir)?;
         let hasher = SecretHasher::open(data_dir)?;
         let connection = schema::open(data_dir, &hasher)?;
-        Ok(Self { connection: Mutex::new(connection), path: schema::path(data_dir), hasher })
+        Ok(Self { connection: Mutex::new(connection), data_dir: data_dir.to_owned(), hasher })
     }
 
     /// Adds a client, and gives the secret that was made for it: the one time that it can be had. Only its keyed
@@ -128,14 +128,12 @@ impl Registry {
     }
 
     fn database(&self, source: rusqlite::Error) -> RegistryError {
-        RegistryError::Database { path: self.path.clone(), source }
+        schema::database(&schema::path(&self.data_dir), source)
     }
 
     /// Gives the parts that a server needs: what hashes secrets, and what reads the clients.
     pub(crate) fn into_reader(self) -> Result<(SecretHasher, RegistryReader), RegistryError> {
-        let connection = self.connection.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let reader = RegistryReader::new(connection)
-            .map_err(|source| RegistryError::Database { path: self.path.clone(), source })?;
+        let reader = RegistryReader::open(&self.data_dir, self.hasher.clone())?;
         Ok((self.hasher, reader))
     }
 }
@@ -165,11 +163,7 @@ pub enum RegistryError {
     #[error("the registry has {MAX_CLIENTS} clients, which is the most it takes")]
     TooManyClients,
     /// `SQLite` failed.
-    #[error(
-        "the registry {path} cannot be used; it must be a database that this user can write, in a directory that \
-         this user can write",
-        path = .path.display()
-    )]
+    #[error("the registry {path} {}", advice(source), path = .path.display())]
     Database {
         /// The file.
         path: PathBuf,
@@ -208,6 +202,25 @@ pub enum RegistryError {
     /// The random source of the machine failed.
     #[error("the random source failed, so no secret can be made")]
     Random,
+}
+
+/// What is wrong with the registry, and what to do.
+fn advice(source: &rusqlite::Error) -> &'static str {
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "is damaged; restore it from a backup, or move it away and add the clients again"
+        }
+        Some(ErrorCode::DiskFull) => "cannot be written: the disk is full; make room and try again",
+        Some(ErrorCode::SystemIoFailure) => {
+            "cannot be used: the disk is full or fails; make room and try again"
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "is held by another program for more than 5 seconds; end that program or try again"
+        }
+        _ => {
+            "cannot be used; it must be a database that this user can write, in a directory that this user can write"
+        }
+    }
 }
 
 enum Inserted {

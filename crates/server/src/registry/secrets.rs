@@ -17,6 +17,7 @@ const KEY_FILE: &str = "client-secrets.key";
 const KEY_BYTES: usize = 32;
 
 /// The key under which client secrets are hashed: it never leaves its file and this value.
+#[derive(Clone)]
 pub(crate) struct SecretHasher(hmac::Key);
 
 impl SecretHasher {

@@ -94,12 +94,14 @@ pub(super) const fn status_name(status: ClientStatus) -> &'static str {
 fn read_settings(row: &Row<'_>) -> rusqlite::Result<ClientSettings> {
     let enabled = row.get_ref("status")?.as_str()? == status_name(ClientStatus::Enabled);
     let default_scope: Option<String> = row.get("default_scope")?;
+    // A lifetime that no client can have is told with the other faults of its client, not as one of the registry.
+    let lifetime_seconds: i64 = row.get("token_lifetime_seconds")?;
     Ok(ClientSettings {
         client_id: row.get("client_id")?,
         allowed_scope: parse_scope(row.get_ref("allowed_scope")?.as_str()?),
         default_scope: default_scope.as_deref().map(parse_scope),
         audiences: Vec::new(),
-        token_lifetime: Duration::from_secs(row.get::<_, u32>("token_lifetime_seconds")?.into()),
+        token_lifetime: Duration::from_secs(u64::try_from(lifetime_seconds).unwrap_or_default()),
         status: if enabled { ClientStatus::Enabled } else { ClientStatus::Disabled },
     })
 }

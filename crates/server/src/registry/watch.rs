@@ -4,10 +4,14 @@
 //! never waits for the file. A failed authentication asks for one look more: a client that was added a moment ago
 //! works at once. All who fail at the same time share that look, and there are at most fifty a second.
 
+use super::RegistryError;
+use super::schema::{self, FileId};
+use super::secrets::SecretHasher;
 use super::snapshot::Snapshot;
 use arc_swap::{ArcSwap, Guard};
 use rusqlite::Connection;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -28,14 +32,23 @@ pub(crate) struct RegistryReader {
     connection: Connection,
     data_version: i64,
     snapshot: Arc<Snapshot>,
+    data_dir: PathBuf,
+    file_id: FileId,
+    hasher: SecretHasher,
 }
 
 impl RegistryReader {
-    pub(super) fn new(mut connection: Connection) -> rusqlite::Result<Self> {
+    /// Opens the registry that is in `data_dir`.
+    pub(super) fn open(data_dir: &Path, hasher: SecretHasher) -> Result<Self, RegistryError> {
+        let path = schema::path(data_dir);
+        let database = |source| schema::database(&path, source);
+        // The file that is put in place between the two lines is opened twice; the other way round it would be missed.
+        let file_id = schema::file_id(&path)?.ok_or_else(|| schema::gone(&path))?;
+        let mut connection = schema::open(data_dir, &hasher)?;
         // A change between the two lines is read twice; the other way round it would not be read at all.
-        let data_version = data_version(&connection)?;
-        let snapshot = Arc::new(Snapshot::read(&mut connection)?);
-        Ok(Self { connection, data_version, snapshot })
+        let data_version = data_version(&connection).map_err(database)?;
+        let snapshot = Arc::new(Snapshot::read(&mut connection).map_err(database)?);
+        Ok(Self { connection, data_version, snapshot, data_dir: data_dir.to_owned(), file_id, hasher })
     }
 
     /// The clients as of the last look.
@@ -44,15 +57,25 @@ impl RegistryReader {
         &self.snapshot
     }
 
-    /// The clients, when another connection changed the file since the last look.
-    fn look(&mut self) -> rusqlite::Result<Option<Arc<Snapshot>>> {
-        let data_version = data_version(&self.connection)?;
-        if data_version == self.data_version {
-            return Ok(None);
+    /// The clients, when another connection changed the file since the last look, or another file is in its place.
+    fn look(&mut self) -> Result<Option<Arc<Snapshot>>, RegistryError> {
+        let path = schema::path(&self.data_dir);
+        if schema::file_id(&path)? != Some(self.file_id) {
+            // A backup was restored, say. The connection would go on with the file that nobody sees any more.
+            *self = Self::open(&self.data_dir, self.hasher.clone())?;
+            return Ok(Some(Arc::clone(&self.snapshot)));
         }
-        self.snapshot = Arc::new(Snapshot::read(&mut self.connection)?);
-        self.data_version = data_version;
-        Ok(Some(Arc::clone(&self.snapshot)))
+        let changed = (|| {
+            let data_version = data_version(&self.connection)?;
+            if data_version == self.data_version {
+                return Ok(false);
+            }
+            self.snapshot = Arc::new(Snapshot::read(&mut self.connection)?);
+            self.data_version = data_version;
+            Ok(true)
+        })();
+        let changed = changed.map_err(|source| schema::database(&path, source))?;
+        Ok(changed.then(|| Arc::clone(&self.snapshot)))
     }
 }
 
@@ -101,7 +124,8 @@ impl RegistryWatch {
 
     /// Whether the last look could read the file. If not, the token path goes on with what was read before.
     pub(crate) fn is_readable(&self) -> bool {
-        self.shared.readable.load(Ordering::Relaxed)
+        let looks_go_on = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        looks_go_on && self.shared.readable.load(Ordering::Relaxed)
     }
 
     /// Waits for a look that begins after this call: at most about [`LEAST_GAP`] when all is well, and never longer
@@ -147,7 +171,11 @@ fn keep_watch(mut reader: RegistryReader, shared: &Shared, nudged: &Receiver<()>
             }
             Err(error) => {
                 if shared.readable.swap(false, Ordering::Relaxed) {
-                    tracing::error!(%error, "the registry cannot be read; going on with the clients read before");
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(
+                        error,
+                        "the registry cannot be read; going on with the clients read before"
+                    );
                 }
             }
         }
@@ -161,7 +189,6 @@ mod tests {
     use super::super::Registry;
     use super::*;
     use jeton_proto::issuance::{ClientSettings, ClientStatus};
-    use std::path::Path;
     use std::time::Instant;
 
     fn watch(dir: &Path) -> RegistryWatch {
@@ -171,6 +198,15 @@ mod tests {
 
     fn status(watch: &RegistryWatch, client_id: &str) -> Option<ClientStatus> {
         watch.snapshot().client(client_id).map(|client| client.settings().status)
+    }
+
+    #[track_caller]
+    fn within_a_second(holds: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !holds() {
+            assert!(begun.elapsed() < Duration::from_secs(1), "it did not come about");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     #[tokio::test]
@@ -192,13 +228,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let watch = watch(dir.path());
         let other = Registry::open(dir.path()).unwrap();
-        let seen_within_a_second = |expected| {
-            let begun = Instant::now();
-            while status(&watch, "client") != expected {
-                assert!(begun.elapsed() < Duration::from_secs(1), "{expected:?} was not seen");
-                thread::sleep(Duration::from_millis(5));
-            }
-        };
+        let seen_within_a_second = |expected| within_a_second(|| status(&watch, "client") == expected);
         other.add(ClientSettings::new("client")).unwrap();
         seen_within_a_second(Some(ClientStatus::Enabled));
         other.disable("client").unwrap();
@@ -207,6 +237,40 @@ mod tests {
         seen_within_a_second(Some(ClientStatus::Enabled));
         other.remove("client").unwrap();
         seen_within_a_second(None);
+    }
+
+    #[test]
+    fn another_file_in_the_place_of_the_registry_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        drop(Registry::open(dir.path()).unwrap());
+        std::fs::copy(dir.path().join("client-secrets.key"), elsewhere.path().join("client-secrets.key"))
+            .unwrap();
+        Registry::open(elsewhere.path()).unwrap().add(ClientSettings::new("restored")).unwrap();
+        let watch = watch(dir.path());
+        assert_eq!(status(&watch, "restored"), None);
+        let path = dir.path().join("registry.sqlite3");
+        for name in ["registry.sqlite3-wal", "registry.sqlite3-shm"] {
+            std::fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        std::fs::rename(elsewhere.path().join("registry.sqlite3"), &path).unwrap();
+        within_a_second(|| status(&watch, "restored") == Some(ClientStatus::Enabled));
+        Registry::open(dir.path()).unwrap().disable("restored").unwrap();
+        within_a_second(|| status(&watch, "restored") == Some(ClientStatus::Disabled));
+        assert!(watch.is_readable());
+        std::fs::remove_file(&path).unwrap();
+        within_a_second(|| !watch.is_readable());
+        assert!(!path.exists(), "a registry that is gone is not made anew");
+        assert_eq!(status(&watch, "restored"), Some(ClientStatus::Disabled));
+    }
+
+    #[test]
+    fn a_watch_that_has_ended_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watch = watch(dir.path());
+        assert!(watch.is_readable());
+        watch.nudge = None;
+        within_a_second(|| !watch.is_readable());
     }
 
     #[tokio::test]

@@ -4,11 +4,12 @@ use super::{FORM, Running, add_worker, basic};
 use base64::Engine as _;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
+use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
 
 /// What was logged so far.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -22,21 +23,26 @@ impl Write for Log {
 }
 
 impl Log {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 
-#[tokio::test]
-async fn t34_the_log_tells_each_request_and_no_secret_or_token() {
-    let log = Log::default();
+/// Logs to `log` on this thread, everything, until the guard is dropped.
+pub(super) fn logging_to(log: &Log) -> DefaultGuard {
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::TRACE)
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    tracing::subscriber::set_default(subscriber)
+}
+
+#[tokio::test]
+async fn t34_the_log_tells_each_request_and_no_secret_or_token() {
+    let log = Log::default();
+    let _logging = logging_to(&log);
     let dir = tempfile::tempdir().unwrap();
     let secret = add_worker(dir.path());
     let server = Running::start(dir.path());

@@ -8,8 +8,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod attack_credentials;
+mod attack_framing;
 mod changes;
 mod connections;
+mod crowds;
 mod foreign_clients;
 mod hostile;
 mod log;

@@ -1,7 +1,7 @@
 //! A guarded API with hyper and tower alone.
 //!
 //! ```console
-//! $ ISSUER=http://localhost:8080 AUDIENCE=https://api.example cargo run -p jeton-guard --example hyper
+//! $ ISSUER=http://localhost:8080 AUDIENCE=https://api.example cargo run -p jeton-guard --example without_axum
 //! ```
 
 use bytes::Bytes;

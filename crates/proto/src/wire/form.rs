@@ -1,0 +1,118 @@
+//! One component of `application/x-www-form-urlencoded` (RFC 6749 appendix B): a name, a value, or a half of a Basic
+//! credential.
+
+use std::borrow::Cow;
+use zeroize::Zeroize;
+
+/// Decodes a component: `+` is a space, `%` and two hexadecimal digits are a byte, and the bytes are UTF-8 without NUL.
+///
+/// What needs no decoding is borrowed. The component may be a secret: what was decoded of a refused one is wiped.
+pub(super) fn decode_component(encoded: &[u8]) -> Result<Cow<'_, str>, InvalidComponent> {
+    let text = if encoded.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        let decoded = String::from_utf8(unescape(encoded)?).map_err(|error| {
+            error.into_bytes().zeroize();
+            InvalidComponent::Utf8
+        })?;
+        Cow::Owned(decoded)
+    } else {
+        Cow::Borrowed(std::str::from_utf8(encoded).map_err(|_| InvalidComponent::Utf8)?)
+    };
+    if text.bytes().any(|byte| byte == 0) {
+        if let Cow::Owned(mut text) = text {
+            text.zeroize();
+        }
+        return Err(InvalidComponent::Nul);
+    }
+    Ok(text)
+}
+
+/// Why bytes are no component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InvalidComponent {
+    /// A `%` without two hexadecimal digits.
+    Percent,
+    /// Bytes that are no UTF-8.
+    Utf8,
+    /// The character U+0000.
+    Nul,
+}
+
+fn unescape(encoded: &[u8]) -> Result<Vec<u8>, InvalidComponent> {
+    // Room for the whole of it, so that no copy stays behind where the vector grew.
+    let mut decoded = Vec::with_capacity(encoded.len());
+    let mut bytes = encoded.iter().copied();
+    while let Some(byte) = bytes.next() {
+        let plain = match byte {
+            b'+' => Some(b' '),
+            b'%' => bytes
+                .next()
+                .and_then(hex_digit)
+                .zip(bytes.next().and_then(hex_digit))
+                .map(|(high, low)| high << 4 | low),
+            plain => Some(plain),
+        };
+        let Some(plain) = plain else {
+            decoded.zeroize();
+            return Err(InvalidComponent::Percent);
+        };
+        decoded.push(plain);
+    }
+    Ok(decoded)
+}
+
+const fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn plus_is_a_space_and_escapes_are_bytes() {
+        for (encoded, decoded) in [
+            ("", ""),
+            ("plain", "plain"),
+            ("a+b", "a b"),
+            ("%2B%2b%20", "++ "),
+            ("%C3%A9%e2%82%ac", "é€"),
+            ("=", "="),
+        ] {
+            assert_eq!(decode_component(encoded.as_bytes()).unwrap(), decoded);
+        }
+        assert!(matches!(decode_component(b"plain"), Ok(Cow::Borrowed("plain"))));
+    }
+
+    #[test]
+    fn t36_whatever_could_be_read_in_two_ways_is_refused() {
+        for (encoded, error) in [
+            (&b"%"[..], InvalidComponent::Percent),
+            (b"a%2", InvalidComponent::Percent),
+            (b"%%41", InvalidComponent::Percent),
+            (b"%u0041", InvalidComponent::Percent),
+            (b"%4\xc3\xa9", InvalidComponent::Percent),
+            (b"\xc0\x80", InvalidComponent::Utf8),
+            (b"%C0%80", InvalidComponent::Utf8),
+            (b"%ED%A0%80", InvalidComponent::Utf8),
+            (b"%F4%90%80%80", InvalidComponent::Utf8),
+            (b"\0", InvalidComponent::Nul),
+            (b"a%00b", InvalidComponent::Nul),
+        ] {
+            assert_eq!(decode_component(encoded), Err(error), "{}", encoded.escape_ascii());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_decodes_to_the_same(text in "[^\0]{0,60}") {
+            let encoded: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+            prop_assert_eq!(decode_component(encoded.as_bytes()).unwrap(), text);
+        }
+    }
+}
