@@ -39,9 +39,19 @@ fn add(args: &AddClientArgs, data_dir: &Path, format: Format) -> Result<(), Fail
     // The file is made before the client: a secret that cannot be written down would be lost.
     let mut secret_file = args.secret_file.as_deref().map(NewFile::create).transpose()?;
     let secret = registry.add(settings.clone()).map_err(|error| registry_failure(&error, data_dir))?;
-    if let Some(file) = &mut secret_file
-        && let Err(failure) = file.keep(&secret)
-    {
+    let print = || match format {
+        Format::Text => output::line(secret.expose()),
+        Format::Json => output::json(&added_document(&settings, &secret, args, data_dir)),
+    };
+    let handed_over = match &mut secret_file {
+        Some(file) => file.keep(&secret),
+        None => print().map_err(|_| {
+            let message = "the secret cannot be written to stdout, so no client was added";
+            Failure::new(ExitCode::Other, message)
+        }),
+    };
+    if let Err(failure) = handed_over {
+        // Nobody has the secret, and nobody can have it any more.
         let removed = registry.remove(&settings.client_id);
         let undone = removed.map_err(|error| registry_failure(&error, data_dir));
         return Err(undone.err().unwrap_or(failure));
@@ -51,13 +61,11 @@ fn add(args: &AddClientArgs, data_dir: &Path, format: Format) -> Result<(), Fail
         settings.client_id,
         data_dir.display()
     ));
-    if let Some(path) = &args.secret_file {
-        output::note(&format!("the secret is in {}", path.display()));
-    }
+    let Some(path) = &args.secret_file else { return Ok(()) };
+    output::note(&format!("the secret is in {}", path.display()));
     match format {
-        Format::Text if args.secret_file.is_some() => Ok(()),
-        Format::Text => output::line(secret.expose()),
-        Format::Json => output::json(&added_document(&settings, &secret, args, data_dir)),
+        Format::Text => Ok(()),
+        Format::Json => print(),
     }
 }
 

@@ -95,6 +95,20 @@ fn a_secret_is_written_to_a_new_file_of_the_owner_or_no_client_is_added() {
 }
 
 #[test]
+fn a_secret_that_cannot_be_printed_adds_no_client() {
+    let home = Home::new();
+    for format in ["text", "json"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut add = home.jeton(&["client", "add", "billing", "--output", format]);
+        let ended = add.stdout(full).output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        assert!(said.contains("no client was added") && !said.contains("added in"), "{said}");
+        assert_eq!(home.run(&["client", "list"]).done(), "");
+    }
+}
+
+#[test]
 fn settings_of_a_client_that_make_none_are_usage_errors() {
     let home = Home::new();
     for (flags, words) in [
