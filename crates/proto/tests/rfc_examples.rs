@@ -4,7 +4,7 @@
 
 use jeton_proto::jose::jwk::{Jwk, SigningKey};
 use jeton_proto::jose::jws::{Algorithm, InvalidJws, UnverifiedJws};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn rfc7515_appendix_a_signatures_of_the_closed_list_verify() {
@@ -25,6 +25,27 @@ fn rfc7515_appendix_a_1_hmac_and_a_5_unsecured_are_refused() {
         assert_eq!(refused, InvalidJws::Algorithm, "{section}");
     }
     assert!(Jwk::from_json(rfc7515("A.1")["key"].as_object().unwrap()).is_err());
+}
+
+#[test]
+fn rfc7515_appendix_a_4_a_larger_curve_is_refused() {
+    // {"alg":"ES512"} and "Payload"; the signature is not looked at.
+    let refused =
+        UnverifiedJws::parse("eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA.AdwMgeerwtHoh-l192l60hp9wAHZ").unwrap_err();
+    assert_eq!(refused, InvalidJws::Algorithm);
+}
+
+#[test]
+fn rfc7515_appendix_a_6_and_a_7_json_serializations_are_refused() {
+    let example = rfc7515("A.3");
+    let parts: Vec<&str> = example["jws"].as_str().unwrap().split('.').collect();
+    let signature = json!({ "protected": parts[0], "header": { "kid": "e9bc097a" }, "signature": parts[2] });
+    let general = json!({ "payload": parts[1], "signatures": [signature] });
+    let mut flattened = signature;
+    flattened["payload"] = json!(parts[1]);
+    for serialized in [general, flattened] {
+        assert!(UnverifiedJws::parse(&serialized.to_string()).is_err(), "{serialized}");
+    }
 }
 
 #[test]
