@@ -1,24 +1,15 @@
 //! The conversation with a token endpoint over real sockets: what is sent, and what hostile answers lead to.
 
-use crate::support::socket::{RawScript, Server, raw, text, token_endpoint};
-use crate::support::{SECRET, key, millis, secs};
+use crate::support::socket::{RawScript, Server, ask, builder, raw, text, token_endpoint};
+use crate::support::{key, millis, secs};
 use http::Response;
 use http_body_util::Full;
+use jeton::BuildError;
 use jeton::{
     BasicEncoding, ClientAuthMethod, Fault, Secret, TokenError, TokenErrorKind, TokenKey, TokenManager,
 };
-use jeton::{BuildError, TokenManagerBuilder};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
-
-fn builder(url: &str) -> TokenManagerBuilder {
-    TokenManager::builder(url, "billing").client_secret(Secret::from(SECRET))
-}
-
-async fn ask(url: &str) -> Result<String, TokenError> {
-    let manager = builder(url).request_timeout(secs(2)).total_timeout(secs(3)).build().unwrap();
-    manager.token(&key()).await.map(|token| token.access_token().to_owned())
-}
 
 #[tokio::test]
 async fn a_token_is_fetched_over_a_real_socket_once() {

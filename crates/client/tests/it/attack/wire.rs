@@ -1,23 +1,14 @@
 //! Answers, URLs, proxies and connections over real sockets.
 
-use crate::support::socket::{RawScript, Server, raw, text};
+use crate::support::socket::{RawScript, Server, ask, builder, raw, text};
 use crate::support::{SECRET, key, millis, secs};
+use jeton::Fault;
 use jeton::http::{EndpointUrl, PlainHttp};
-use jeton::{Fault, Secret, TokenError, TokenManager, TokenManagerBuilder};
 use std::error::Error;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-
-fn builder(url: &str) -> TokenManagerBuilder {
-    TokenManager::builder(url, "billing").client_secret(Secret::from(SECRET))
-}
-
-async fn ask(url: &str) -> Result<String, TokenError> {
-    let manager = builder(url).request_timeout(secs(2)).total_timeout(secs(3)).build().unwrap();
-    manager.token(&key()).await.map(|token| token.access_token().to_owned())
-}
 
 #[tokio::test]
 async fn t24_a_401_of_any_shape_is_asked_for_once() {

@@ -1,11 +1,13 @@
 //! Small HTTP servers on free loopback ports.
 
+use super::{SECRET, key, secs};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use jeton::{Secret, TokenError, TokenManager, TokenManagerBuilder};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -123,4 +125,15 @@ pub(crate) async fn token_endpoint(expires_in: u64) -> Server {
         )
     })
     .await
+}
+
+/// The settings of a client at `url`.
+pub(crate) fn builder(url: &str) -> TokenManagerBuilder {
+    TokenManager::builder(url, "billing").client_secret(Secret::from(SECRET))
+}
+
+/// Asks the token endpoint at `url` once, with short time-outs.
+pub(crate) async fn ask(url: &str) -> Result<String, TokenError> {
+    let manager = builder(url).request_timeout(secs(2)).total_timeout(secs(3)).build().unwrap();
+    manager.token(&key()).await.map(|token| token.access_token().to_owned())
 }

@@ -45,7 +45,6 @@ fn t3_every_spelling_of_expires_in() {
         ("3599.9", stated(3599)),
         ("\"3599.5\"", stated(3599)),
         ("1", stated(1)),
-        ("1e400", stated(u64::MAX)),
         ("99999999999999999999999999", stated(u64::MAX)),
         ("18446744073709551615", stated(u64::MAX)),
         ("0", ExpiresIn::NotStated),
@@ -55,16 +54,13 @@ fn t3_every_spelling_of_expires_in() {
         ("-1e300", ExpiresIn::NotStated),
         ("null", ExpiresIn::NotStated),
     ] {
-        if value == "1e400" {
-            // Beyond what JSON numbers mean to a float: refused by the parser, with its place.
-            let body = r#"{"access_token":"a","token_type":"Bearer","expires_in":1e400}"#;
-            assert!(matches!(fault(200, body), MalformedAnswer::Json { line: 1, .. }));
-            continue;
-        }
         let body = format!(r#"{{"access_token":"a","token_type":"Bearer","expires_in":{value}}}"#);
         assert_eq!(token(&body).expires_in, expected, "{value}");
     }
     assert_eq!(token(r#"{"access_token":"a","token_type":"Bearer"}"#).expires_in, ExpiresIn::NotStated);
+    // Beyond what JSON numbers mean to a float: refused by the parser, with its place.
+    let beyond = r#"{"access_token":"a","token_type":"Bearer","expires_in":1e400}"#;
+    assert!(matches!(fault(200, beyond), MalformedAnswer::Json { line: 1, .. }));
     for value in ["\"soon\"", "\"\"", "true", "[]", "{}", "\"NaN\""] {
         let body = format!(r#"{{"access_token":"a","token_type":"Bearer","expires_in":{value}}}"#);
         assert_eq!(fault(200, &body), MalformedAnswer::ExpiresIn, "{value}");
