@@ -1,16 +1,21 @@
 //! How long to leave a token endpoint alone after a failure.
 
-use crate::time::Timestamp;
+use crate::time::Moment;
 use std::time::Duration;
 
 /// What kind of failure a token request met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailureClass {
     /// It may pass by itself: transport faults, 5xx, 429, malformed answers.
     Transient,
-    /// It stays until somebody changes the credential or the registration: `invalid_client`, `unauthorized_client`,
-    /// `invalid_scope`, `unsupported_grant_type` and their like.
+    /// It stays until somebody changes what is asked for or how the client is registered: `invalid_scope`,
+    /// `invalid_target`, `unsupported_grant_type` and their like.
     Terminal,
+    /// The client itself was refused: `invalid_client`, `unauthorized_client`. It concerns all that this client would
+    /// ask for, and stays until the credential changes: see [`crate::gate`].
+    Credential,
+    /// Nothing was learned of the server: the request was not sent, or was given up on this side.
+    Local,
 }
 
 /// A failed token request, as far as the next one depends on it.
@@ -25,22 +30,27 @@ pub struct Failure {
 /// A pause between token requests that is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    since: Timestamp,
-    until: Timestamp,
+    since: Moment,
+    pause: Duration,
     failures: u32,
+    class: FailureClass,
 }
 
 impl Backoff {
-    /// How much of the pause is left at `now`; `None` when it is over. A clock that stepped back to before the pause
+    /// How much of the pause is left at `now`; `None` when it is over. A wall clock that stepped back to before the pause
     /// began ends it, so that no step can prolong it.
-    pub fn remaining(&self, now: Timestamp) -> Option<Duration> {
-        let in_force = self.since <= now && now < self.until;
-        in_force.then(|| self.until.saturating_since(now))
+    pub fn remaining(&self, now: impl Into<Moment>) -> Option<Duration> {
+        now.into().left_of(self.pause, self.since)
     }
 
     /// How many requests have failed in a row.
     pub fn failures(&self) -> u32 {
         self.failures
+    }
+
+    /// The kind of the last failure.
+    pub fn class(&self) -> FailureClass {
+        self.class
     }
 }
 
@@ -54,6 +64,8 @@ pub struct BackoffPolicy {
 
 /// The shortest pause, so that no draw of the jitter makes a loop without one.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
+/// The most that is added to a `Retry-After`.
+const LONGEST_SPREAD: Duration = Duration::from_mins(1);
 
 impl BackoffPolicy {
     /// A policy whose first pause is at most `base` (default 500 ms, 1 ms to 1 h), each later one at most twice the
@@ -85,15 +97,26 @@ impl BackoffPolicy {
         previous: Option<&Backoff>,
         failure: Failure,
         jitter: f64,
-        now: Timestamp,
+        now: impl Into<Moment>,
     ) -> Backoff {
         let failures = previous.map_or(0, |backoff| backoff.failures).saturating_add(1);
         let own = match failure.class {
             FailureClass::Transient => self.transient_pause(failures, jitter),
-            FailureClass::Terminal => doubled(self.terminal, failures).min(self.terminal.saturating_mul(10)),
+            FailureClass::Terminal | FailureClass::Credential => {
+                doubled(self.terminal, failures).min(self.terminal.saturating_mul(10))
+            }
+            FailureClass::Local => MIN_PAUSE,
         };
         let pause = own.max(failure.retry_after.unwrap_or_default());
-        Backoff { since: now, until: now.saturating_add(pause), failures }
+        Backoff { since: now.into(), pause, failures, class: failure.class }
+    }
+
+    /// How long an endpoint is left alone that asked for `retry_after`: that long, and up to half as long again (at least `base`,
+    /// at most 60 s more), so that clients who were told the same do not come back in one instant.
+    #[must_use]
+    pub fn spread(&self, retry_after: Duration, jitter: f64) -> Duration {
+        let room = (retry_after / 2).clamp(self.base, LONGEST_SPREAD.max(self.base));
+        retry_after.saturating_add(room.mul_f64(fraction(jitter)))
     }
 
     /// The pause before the next attempt of one and the same flight, after `attempt` of them (from 1) have failed.
@@ -119,7 +142,7 @@ impl Default for BackoffPolicy {
 #[error("invalid backoff policy: {0}")]
 pub struct InvalidBackoffPolicy(&'static str);
 
-fn doubled(span: Duration, times: u32) -> Duration {
+pub(crate) fn doubled(span: Duration, times: u32) -> Duration {
     span.saturating_mul(2_u32.saturating_pow(times.saturating_sub(1).min(30)))
 }
 
@@ -131,6 +154,7 @@ pub(crate) fn fraction(jitter: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Timestamp;
     use proptest::prelude::*;
 
     const TRANSIENT: Failure = Failure { class: FailureClass::Transient, retry_after: None };
@@ -169,6 +193,19 @@ mod tests {
         let backoff = policy.after(None, asked, 0.0, now);
         assert_eq!(backoff.remaining(now), Some(Duration::from_secs(3)));
         assert_eq!(backoff.remaining(now.saturating_add(Duration::from_secs(3))), None);
+    }
+
+    #[test]
+    fn t18_clients_that_were_told_the_same_pause_come_back_spread_and_never_early() {
+        let policy = BackoffPolicy::default();
+        let check = |asked: u64, jitter: f64, expected_millis: u128| {
+            assert_eq!(policy.spread(Duration::from_secs(asked), jitter).as_millis(), expected_millis);
+        };
+        check(3, 0.0, 3000);
+        check(3, 1.0, 4500);
+        check(0, 1.0, 500);
+        check(86_400, 1.0, 86_460_000);
+        check(60, f64::NAN, 90_000);
     }
 
     #[test]

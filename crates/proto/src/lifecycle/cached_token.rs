@@ -1,7 +1,7 @@
 //! A token in hand.
 
 use crate::secret::{Secret, wiped_header_value};
-use crate::time::Timestamp;
+use crate::time::{Moment, Timestamp};
 use crate::wire::scope::Scope;
 use aws_lc_rs::digest::{SHA256, digest};
 use http::HeaderValue;
@@ -17,8 +17,7 @@ const BEARER: &str = "Bearer ";
 pub struct CachedToken {
     authorization: HeaderValue,
     granted_scope: Option<Scope>,
-    obtained_at: Timestamp,
-    expires_at: Timestamp,
+    obtained: Moment,
     life: Life,
     id: TokenId,
 }
@@ -50,7 +49,7 @@ impl From<Duration> for Life {
 }
 
 impl CachedToken {
-    /// A token that lives for `life` from `obtained_at`, the time at which it was *asked for*.
+    /// A token that lives for `life` from `obtained`, the time at which it was *asked for*.
     ///
     /// # Errors
     /// When `access_token` has a byte that a header field may not carry.
@@ -58,7 +57,7 @@ impl CachedToken {
     pub fn new(
         access_token: Secret<String>,
         granted_scope: Option<Scope>,
-        obtained_at: Timestamp,
+        obtained: impl Into<Moment>,
         life: impl Into<Life>,
     ) -> Result<Self, InvalidHeaderValue> {
         let life = life.into();
@@ -66,12 +65,10 @@ impl CachedToken {
         let mut value = Vec::with_capacity(BEARER.len() + access_token.expose().len());
         value.extend_from_slice(BEARER.as_bytes());
         value.extend_from_slice(access_token.expose().as_bytes());
-        let expires_at = obtained_at.saturating_add(life.span());
         Ok(Self {
             authorization: wiped_header_value(value)?,
             granted_scope,
-            obtained_at,
-            expires_at,
+            obtained: obtained.into(),
             life,
             id,
         })
@@ -94,14 +91,27 @@ impl CachedToken {
         self.granted_scope.as_ref()
     }
 
-    /// When it was asked for.
+    /// When it was asked for, by the wall clock as it stood then.
     pub fn obtained_at(&self) -> Timestamp {
-        self.obtained_at
+        self.obtained.wall()
     }
 
-    /// When it expires. It is never given out at or after this time.
+    /// When it was asked for, by both clocks.
+    pub fn obtained(&self) -> Moment {
+        self.obtained
+    }
+
+    /// When it expires, by the wall clock as it stood when the token was asked for. It is never given out once its life
+    /// has passed, whatever happened to the wall clock since.
     pub fn expires_at(&self) -> Timestamp {
-        self.expires_at
+        self.obtained.wall().saturating_add(self.life.span())
+    }
+
+    /// How much of its life is left at `now`: nothing once it has expired, all of it when the wall clock stands before the
+    /// token was asked for and no boot clock tells better.
+    pub fn left(&self, now: impl Into<Moment>) -> Duration {
+        let passed = now.into().since(self.obtained).unwrap_or_default();
+        self.life.span().saturating_sub(passed)
     }
 
     /// Its whole life, and who says so.
@@ -111,7 +121,7 @@ impl CachedToken {
 
     /// Its whole life.
     pub fn lifetime(&self) -> Duration {
-        self.expires_at.saturating_since(self.obtained_at)
+        self.life.span()
     }
 
     /// Its fingerprint.
@@ -125,8 +135,8 @@ impl fmt::Debug for CachedToken {
         f.debug_struct("CachedToken")
             .field("id", &self.id)
             .field("granted_scope", &self.granted_scope)
-            .field("obtained_at", &self.obtained_at)
-            .field("expires_at", &self.expires_at)
+            .field("obtained_at", &self.obtained_at())
+            .field("expires_at", &self.expires_at())
             .finish_non_exhaustive()
     }
 }

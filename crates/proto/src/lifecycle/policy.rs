@@ -2,7 +2,6 @@
 
 use super::CachedToken;
 use crate::backoff::fraction;
-use crate::time::Timestamp;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -18,8 +17,8 @@ const MANDATORY_PART: u32 = 10;
 /// When to renew: in the background from the *advisory* time on, with callers waiting from the *mandatory* time on.
 ///
 /// The numbers are fractions of each token's real life, so that they fit lives from one second to 30 days. A token of
-/// one hour is, by default, renewed in the background between 42 and 48 minutes after it was asked for, and callers
-/// wait for a new one in its last 30 seconds; one of 20 seconds between 14 and 16, and in its last 2 seconds.
+/// one hour is, by default, renewed in the background between 36 and 48 minutes after it was asked for, and callers
+/// wait for a new one in its last 30 seconds; one of 20 seconds between 12 and 16, and in its last 2 seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RefreshPolicy {
     advisory: RangeInclusive<f64>,
@@ -29,7 +28,7 @@ pub struct RefreshPolicy {
 
 impl RefreshPolicy {
     /// The part of the life after which a token is renewed in the background, drawn once for each token from this
-    /// range, so that a fleet does not renew in one instant. Default 0.70 to 0.80; bounds 0.5 to 0.95.
+    /// range, so that a fleet does not renew in one instant. Default 0.60 to 0.80; bounds 0.5 to 0.95.
     ///
     /// # Errors
     /// [`InvalidRefreshPolicy`] when the range is empty or out of its bounds.
@@ -85,21 +84,19 @@ impl RefreshPolicy {
     }
 
     pub(super) fn windows(&self, token: &CachedToken, jitter: f64) -> Windows {
-        let (obtained_at, expires_at) = (token.obtained_at(), token.expires_at());
         let life = token.lifetime().min(MAX_LIFETIME);
         let part = self.advisory.start() + fraction(jitter) * (self.advisory.end() - self.advisory.start());
         let least_gap = (life / 4).max(MIN_GAP);
-        let advisory_at = obtained_at.saturating_add(life.mul_f64(part).max(least_gap)).min(expires_at);
+        let advisory = life.mul_f64(part).max(least_gap).min(life);
         let margin = self.mandatory_margin.min(life / MANDATORY_PART);
-        let mandatory_at = expires_at.saturating_sub(margin).max(advisory_at);
-        Windows { obtained_at, advisory_at, mandatory_at, expires_at }
+        Windows { advisory, mandatory: life.saturating_sub(margin).max(advisory), life }
     }
 }
 
 impl Default for RefreshPolicy {
     fn default() -> Self {
         Self {
-            advisory: 0.70..=0.80,
+            advisory: 0.60..=0.80,
             mandatory_margin: Duration::from_secs(30),
             assumed_lifetime: Duration::from_mins(5),
         }
@@ -111,12 +108,10 @@ impl Default for RefreshPolicy {
 #[error("invalid refresh policy: {0}")]
 pub struct InvalidRefreshPolicy(&'static str);
 
-/// The times that [`super::Slot::decide`] compares with, `obtained_at <= advisory_at <= mandatory_at <= expires_at`.
-#[allow(clippy::struct_field_names, reason = "they are all instants, and are called so everywhere else")]
+/// The ages of a token that [`super::Slot::decide`] compares with, `advisory <= mandatory <= life`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Windows {
-    pub(super) obtained_at: Timestamp,
-    pub(super) advisory_at: Timestamp,
-    pub(super) mandatory_at: Timestamp,
-    pub(super) expires_at: Timestamp,
+    pub(super) advisory: Duration,
+    pub(super) mandatory: Duration,
+    pub(super) life: Duration,
 }

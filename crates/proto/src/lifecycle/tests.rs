@@ -8,6 +8,7 @@
 use super::*;
 use crate::backoff::FailureClass;
 use crate::secret::Secret;
+use crate::time::Timestamp;
 use proptest::prelude::*;
 
 const TRANSIENT: Failure = Failure { class: FailureClass::Transient, retry_after: None };
@@ -43,6 +44,7 @@ fn name(decision: Decision<'_>) -> &'static str {
         Decision::Await { reason: MintReason::Forced, backup: None } => "await forced",
         Decision::Await { backup: None, .. } => "await",
         Decision::Refuse { .. } => "refuse",
+        Decision::RefuseAndRefresh { .. } => "refuse and refresh",
     }
 }
 
@@ -51,8 +53,8 @@ fn the_decision_table_without_backoff() {
     let slot = slot_with("a", secs(3600));
     for (millis, expected) in [
         (0, "serve"),
-        (2_699_999, "serve"),
-        (2_700_000, "serve and refresh"),
+        (2_519_999, "serve"),
+        (2_520_000, "serve and refresh"),
         (3_569_999, "serve and refresh"),
         (3_570_000, "await with backup"),
         (3_599_999, "await with backup"),
@@ -96,9 +98,99 @@ fn a_refusal_says_when_to_ask_again_and_ends() {
 #[test]
 fn t1_a_token_of_300_seconds_is_fresh_for_most_of_its_life() {
     let slot = slot_with("a", secs(300));
-    assert_eq!(name(slot.decide(at(224_999))), "serve");
+    assert_eq!(name(slot.decide(at(209_999))), "serve");
     assert_eq!(name(slot.decide(at(269_999))), "serve and refresh");
     assert_eq!(name(slot.decide(at(270_000))), "await with backup");
+}
+
+#[test]
+fn the_decision_table_when_the_way_is_closed_or_doubtful() {
+    let slot = slot_with("a", secs(3600));
+    let closed = Way::Closed { retry_after: secs(7) };
+    for (millis, when_closed, when_doubtful) in [
+        (0, "serve", "serve"),
+        (2_520_000, "serve", "serve and refresh"),
+        (3_570_000, "serve", "serve and refresh"),
+        (3_599_999, "serve", "serve and refresh"),
+        (3_600_000, "refuse", "refuse and refresh"),
+    ] {
+        assert_eq!(name(slot.decide_on(closed, at(millis))), when_closed, "{millis}");
+        assert_eq!(name(slot.decide_on(Way::Doubtful, at(millis))), when_doubtful, "{millis}");
+        let backing_off = failed(&slot, at(millis));
+        assert_eq!(name(backing_off.decide_on(Way::Doubtful, at(millis))), when_closed, "{millis}");
+    }
+    // The longer of the two pauses is told.
+    let Decision::Refuse { retry_after } = failed(&Slot::default(), START).decide_on(closed, START) else {
+        panic!("an empty slot serves nothing")
+    };
+    assert_eq!(retry_after, secs(7));
+}
+
+fn both(wall_millis: i64, boot_millis: u64) -> Moment {
+    let wall = START.as_unix_millis().saturating_add_signed(wall_millis);
+    Moment::new(Timestamp::from_unix_millis(wall), Some(Duration::from_millis(1_000_000 + boot_millis)))
+}
+
+fn slot_with_boot_clock(lifetime: Duration) -> Slot {
+    let token = CachedToken::new(Secret::from("a"), None, both(0, 0), lifetime).unwrap();
+    let policy = RefreshPolicy::default();
+    Slot::default().granted(Arc::new(token), MintReason::Needed, &policy, 0.5, both(0, 0))
+}
+
+#[test]
+fn t5_the_boot_clock_decides_whatever_happens_to_the_wall_clock() {
+    let slot = slot_with_boot_clock(secs(3600));
+    for (wall_millis, boot_millis, expected) in [
+        (0, 0, "serve"),
+        // Set back: nothing has changed.
+        (-86_400_000, 10_000, "serve"),
+        (-86_400_000, 2_520_000, "serve and refresh"),
+        (-86_400_000, 3_570_000, "await with backup"),
+        // An expired token never looks fresh.
+        (-86_400_000, 3_600_000, "await"),
+        (10_000, 3_600_000, "await"),
+        // Set forward, but not past the expiry.
+        (3_599_999, 10_000, "serve"),
+        // Set forward past the expiry: a new token ends the doubt, and this one is the backup.
+        (3_600_000, 10_000, "await with backup"),
+        (86_400_000, 10_000, "await with backup"),
+    ] {
+        assert_eq!(
+            name(slot.decide(both(wall_millis, boot_millis))),
+            expected,
+            "{wall_millis} {boot_millis}"
+        );
+    }
+    let doubted = both(86_400_000, 10_000);
+    assert_eq!(slot.until_advisory(doubted), Some(Duration::ZERO));
+    let failing = slot.failed(TRANSIENT, &BackoffPolicy::default(), 1.0, doubted);
+    assert_eq!(name(failing.decide(doubted)), "serve", "an outage of the server is not ours");
+}
+
+#[test]
+fn t5_a_token_that_the_server_vouches_for_again_is_no_longer_in_doubt() {
+    let slot = slot_with_boot_clock(secs(3600));
+    let now = both(86_400_000, 10_000);
+    let again = CachedToken::new(Secret::from("a"), None, now, secs(3590)).unwrap();
+    let slot = slot.granted(Arc::new(again), MintReason::Needed, &RefreshPolicy::default(), 0.5, now);
+    assert_eq!(name(slot.decide(both(86_401_000, 11_000))), "serve");
+    assert_eq!(name(slot.decide(both(86_400_000 + 3_589_999, 3_599_999))), "serve");
+    assert_eq!(name(slot.decide(both(86_400_000 + 3_590_000, 3_600_000))), "await");
+}
+
+#[test]
+fn t24_a_replaced_credential_ends_a_terminal_pause_and_no_other() {
+    let policy = BackoffPolicy::default();
+    let terminal = Failure { class: FailureClass::Terminal, retry_after: None };
+    let refused = Slot::default().failed(terminal, &policy, 1.0, START);
+    assert_eq!(name(refused.decide(START)), "refuse");
+    assert_eq!(name(refused.credential_replaced().decide(START)), "await");
+    assert_eq!(name(failed(&Slot::default(), START).credential_replaced().decide(START)), "refuse");
+    for class in [FailureClass::Credential, FailureClass::Local] {
+        let failure = Failure { class, retry_after: None };
+        let slot = Slot::default().failed(failure, &policy, 1.0, START);
+        assert_eq!(name(slot.decide(START)), "await", "the gate sees to {class:?}");
+    }
 }
 
 #[test]
@@ -106,11 +198,14 @@ fn t2_the_advisory_time_is_drawn_once_and_stays() {
     let draw = |jitter| {
         let policy = RefreshPolicy::default();
         let token = token("a", START, secs(1000));
-        Slot::default().granted(token, MintReason::Needed, &policy, jitter, START).advisory_at().unwrap()
+        let slot = Slot::default().granted(token, MintReason::Needed, &policy, jitter, START);
+        let until = slot.until_advisory(START).unwrap();
+        assert_eq!(slot.until_advisory(at(599_000)).unwrap(), until.saturating_sub(secs(599)), "it stays");
+        until.as_millis()
     };
-    assert_eq!(draw(0.0), at(700_000));
-    assert_eq!(draw(1.0), at(800_000));
-    assert_eq!(draw(f64::NAN), at(800_000));
+    assert_eq!(draw(0.0), 600_000);
+    assert_eq!(draw(1.0), 800_000);
+    assert_eq!(draw(f64::NAN), 800_000);
 }
 
 #[test]
@@ -351,6 +446,7 @@ impl Client {
                 assert!(retry_after > Duration::ZERO);
                 return;
             }
+            Decision::RefuseAndRefresh { .. } => panic!("the way is clear"),
         };
         if server_fails {
             self.fail(jitter);
@@ -426,9 +522,8 @@ proptest! {
     #[test]
     fn windows_are_in_order(life in lifetimes(), jitter in any::<f64>()) {
         let windows = RefreshPolicy::default().windows(&token("a", START, life), jitter);
-        prop_assert!(windows.obtained_at < windows.advisory_at);
-        prop_assert!(windows.advisory_at <= windows.mandatory_at);
-        prop_assert!(windows.mandatory_at <= windows.expires_at);
-        prop_assert!(windows.advisory_at.saturating_since(START) >= life / 2);
+        prop_assert!(windows.advisory <= windows.mandatory);
+        prop_assert!(windows.mandatory <= windows.life);
+        prop_assert!(windows.advisory >= life / 2);
     }
 }

@@ -1,0 +1,199 @@
+//! Whether one client may ask one endpoint now, for whatever scope: a pause that the server asked for, a client that it
+//! refused, and the client's own quota.
+//!
+//! What a [`Slot`](crate::lifecycle::Slot) remembers concerns one scope; a `Retry-After` and an `invalid_client` concern
+//! all of them (traps T18 and T24). A breaker concerns all clients of the endpoint, so it stands [apart](crate::breaker).
+
+use crate::backoff::{Backoff, BackoffPolicy, Failure, FailureClass};
+use crate::quota::{Quota, QuotaExhausted, QuotaPolicy};
+use crate::time::Moment;
+use std::time::Duration;
+
+/// Which credential of a client, counted from its first. A refusal is remembered of the credential that was refused, so
+/// that replacing it makes an end of that at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CredentialGeneration(u64);
+
+impl CredentialGeneration {
+    /// The one that replaces this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// What one client knows of one endpoint.
+///
+/// ```
+/// use jeton_proto::backoff::{BackoffPolicy, Failure, FailureClass};
+/// use jeton_proto::gate::{CredentialGeneration, Gate};
+/// use jeton_proto::time::{Moment, Timestamp};
+///
+/// let now = Moment::from(Timestamp::from_unix_seconds(1_000_000));
+/// let (old, new) = (CredentialGeneration::default(), CredentialGeneration::default().next());
+/// let refused = Failure { class: FailureClass::Credential, retry_after: None };
+/// let gate = Gate::default().failed(refused, old, &BackoffPolicy::default(), 0.5, now);
+///
+/// assert!(gate.closed_for(old, now).is_some(), "the refused credential is not sent again");
+/// assert!(gate.closed_for(new, now).is_none(), "another one is");
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gate {
+    pause: Option<Pause>,
+    refusal: Option<Refusal>,
+    quota: Quota,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    since: Moment,
+    span: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    backoff: Backoff,
+    of: CredentialGeneration,
+}
+
+impl Gate {
+    /// How long it is closed to the credential `with`; `None` when a request may go, as far as the quota allows.
+    #[must_use]
+    pub fn closed_for(&self, with: CredentialGeneration, now: Moment) -> Option<Duration> {
+        let paused = self.pause.and_then(|pause| now.left_of(pause.span, pause.since));
+        paused.max(self.refused_for(with, now))
+    }
+
+    /// How long a refusal of the credential `with` is remembered.
+    #[must_use]
+    pub fn refused_for(&self, with: CredentialGeneration, now: Moment) -> Option<Duration> {
+        self.refusal.filter(|refusal| refusal.of == with).and_then(|refusal| refusal.backoff.remaining(now))
+    }
+
+    /// Reserves a turn in the quota, as [`Quota::reserve`] does.
+    ///
+    /// # Errors
+    /// [`QuotaExhausted`] when the turn would come later than `patience` allows.
+    pub fn reserve(
+        &self,
+        policy: &QuotaPolicy,
+        patience: Duration,
+        now: Moment,
+    ) -> Result<(Self, Duration), QuotaExhausted> {
+        let (quota, turn) = self.quota.reserve(policy, patience, now)?;
+        Ok((Self { quota, ..*self }, turn))
+    }
+
+    /// Notes a failed request that was sent with the credential `with`. `jitter` (a fraction from 0 to 1) places the end
+    /// of the pause. A shorter pause never takes the place of a longer one, and a late refusal of an older credential
+    /// changes nothing.
+    #[must_use]
+    pub fn failed(
+        &self,
+        failure: Failure,
+        with: CredentialGeneration,
+        policy: &BackoffPolicy,
+        jitter: f64,
+        now: Moment,
+    ) -> Self {
+        let asked = failure.retry_after.map(|asked| policy.spread(asked, jitter));
+        let left = self.pause.and_then(|pause| now.left_of(pause.span, pause.since));
+        let pause = match asked {
+            Some(span) if left.is_none_or(|left| left < span) => Some(Pause { since: now, span }),
+            Some(_) | None => self.pause,
+        };
+        let refusal = match failure.class {
+            FailureClass::Credential if self.refusal.is_none_or(|refusal| refusal.of <= with) => {
+                let before = self.refusal.filter(|refusal| refusal.of == with).map(|refusal| refusal.backoff);
+                // The pause that the server asked for is kept above, for every credential.
+                let own = Failure { retry_after: None, ..failure };
+                Some(Refusal { backoff: policy.after(before.as_ref(), own, jitter, now), of: with })
+            }
+            FailureClass::Credential
+            | FailureClass::Transient
+            | FailureClass::Terminal
+            | FailureClass::Local => self.refusal,
+        };
+        Self { pause, refusal, ..*self }
+    }
+
+    /// Notes that a token was granted to the credential `with`: it is not refused, whatever was remembered. A pause
+    /// stays in force, since it may have been asked for after the token was.
+    #[must_use]
+    pub fn granted(&self, with: CredentialGeneration) -> Self {
+        Self { refusal: self.refusal.filter(|refusal| refusal.of > with), ..*self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+
+    const START: Moment = Moment::new(Timestamp::from_unix_seconds(1_700_000_000), None);
+    const OLD: CredentialGeneration = CredentialGeneration(0);
+    const NEW: CredentialGeneration = CredentialGeneration(1);
+
+    fn after(seconds: u64) -> Moment {
+        START.saturating_add(Duration::from_secs(seconds))
+    }
+
+    fn failed(
+        gate: Gate,
+        class: FailureClass,
+        retry_after: Option<u64>,
+        with: CredentialGeneration,
+        at: u64,
+    ) -> Gate {
+        let failure = Failure { class, retry_after: retry_after.map(Duration::from_secs) };
+        gate.failed(failure, with, &BackoffPolicy::default(), 0.0, after(at))
+    }
+
+    #[test]
+    fn t18_a_pause_holds_for_every_credential_and_a_shorter_one_does_not_end_it() {
+        let gate = failed(Gate::default(), FailureClass::Transient, Some(60), OLD, 0);
+        let gate = failed(gate, FailureClass::Transient, Some(3), OLD, 1);
+        for with in [OLD, NEW] {
+            assert_eq!(gate.closed_for(with, after(59)), Some(Duration::from_secs(1)));
+            assert_eq!(gate.closed_for(with, after(60)), None);
+        }
+        let gate = failed(gate, FailureClass::Transient, Some(3), OLD, 58);
+        assert_eq!(gate.closed_for(OLD, after(60)), Some(Duration::from_secs(1)), "a later end counts");
+    }
+
+    #[test]
+    fn t24_a_refused_credential_is_remembered_longer_each_time_and_forgotten_when_it_is_replaced() {
+        let mut gate = Gate::default();
+        let mut now = 0;
+        for expected in [30, 60, 120, 240, 300, 300] {
+            gate = failed(gate, FailureClass::Credential, None, OLD, now);
+            assert_eq!(gate.closed_for(OLD, after(now)), Some(Duration::from_secs(expected)));
+            assert_eq!(gate.closed_for(NEW, after(now)), None);
+            now += expected;
+        }
+        let gate = failed(gate, FailureClass::Credential, None, NEW, now);
+        assert_eq!(gate.closed_for(NEW, after(now)), Some(Duration::from_secs(30)), "it begins anew");
+        let late = failed(gate, FailureClass::Credential, None, OLD, now);
+        assert_eq!(
+            late.closed_for(NEW, after(now)),
+            Some(Duration::from_secs(30)),
+            "a late refusal of the old one"
+        );
+    }
+
+    #[test]
+    fn a_token_ends_the_refusal_of_its_credential_and_of_older_ones_only() {
+        let refused = failed(Gate::default(), FailureClass::Credential, None, OLD, 0);
+        assert_eq!(refused.granted(OLD).closed_for(OLD, after(1)), None);
+        let refused = failed(Gate::default(), FailureClass::Credential, None, NEW, 0);
+        assert!(refused.granted(OLD).closed_for(NEW, after(1)).is_some());
+    }
+
+    #[test]
+    fn what_concerns_one_scope_or_this_side_alone_does_not_close_it() {
+        for class in [FailureClass::Transient, FailureClass::Terminal, FailureClass::Local] {
+            let gate = failed(Gate::default(), class, None, OLD, 0);
+            assert_eq!(gate.closed_for(OLD, after(0)), None, "{class:?}");
+        }
+    }
+}
