@@ -85,8 +85,12 @@ fn token_error_code(error: &TokenError) -> ExitCode {
         TokenErrorKind::Unreachable { .. } | TokenErrorKind::DeadlinePassed { .. } => {
             ExitCode::ServerUnreachable
         }
-        TokenErrorKind::Redirected { .. } | TokenErrorKind::Request(_) => ExitCode::Configuration,
-        TokenErrorKind::Malformed { .. }
+        TokenErrorKind::Redirected { .. }
+        | TokenErrorKind::Request(_)
+        | TokenErrorKind::SecretUnavailable { .. } => ExitCode::Configuration,
+        TokenErrorKind::QuotaExhausted { .. }
+        | TokenErrorKind::Closed
+        | TokenErrorKind::Malformed { .. }
         | TokenErrorKind::ExpiredToken { .. }
         | TokenErrorKind::FlightLost
         | TokenErrorKind::NoRuntime
@@ -111,6 +115,9 @@ fn token_error_hint(error: &TokenError) -> Option<String> {
         | TokenErrorKind::Redirected { .. }
         | TokenErrorKind::Request(_)
         | TokenErrorKind::NarrowedScope { .. }
+        | TokenErrorKind::QuotaExhausted { .. }
+        | TokenErrorKind::SecretUnavailable { .. }
+        | TokenErrorKind::Closed
         | TokenErrorKind::ExpiredToken { .. }
         | TokenErrorKind::FlightLost
         | TokenErrorKind::NoRuntime

@@ -5,14 +5,15 @@ use crate::error::{TokenError, TokenErrorKind};
 use crate::http::{EndpointUrl, ExchangeError, ExchangeLimits, HttpExchange};
 use crate::key::TokenKey;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Method, Request, Response};
+use http::header::{ACCEPT, AGE, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderName, RETRY_AFTER};
+use http::{HeaderMap, Method, Request, Response};
 use jeton_proto::secret::wiped_bytes;
-use jeton_proto::time::{Clock, Timestamp};
+use jeton_proto::skew::{Skew, parse_date};
+use jeton_proto::time::{Clock, Moment, Timestamp};
 use jeton_proto::wire::retry_after::parse_retry_after;
 use jeton_proto::wire::token_request::TokenRequestForm;
 use jeton_proto::wire::token_response::{MalformedAnswer, TokenAnswer, TokenResponse, parse};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The largest answer that is read, in bytes.
@@ -21,45 +22,77 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024;
 /// A token endpoint and the client that asks it.
 pub(crate) struct AuthorizationServer {
     pub(crate) token_endpoint: EndpointUrl,
-    pub(crate) credential: Credential,
+    pub(crate) client_id: String,
     pub(crate) exchange: Arc<dyn HttpExchange>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) request_timeout: Duration,
+    skew: Mutex<Option<Skew>>,
 }
 
 /// A granted token, with the time from which its life counts.
 pub(crate) struct Granted {
     pub(crate) response: TokenResponse,
-    pub(crate) sent_at: Timestamp,
+    pub(crate) sent: Moment,
+    /// How long the answer had been kept by a cache on the way (RFC 9111 §5.1), which ought to be nothing.
+    pub(crate) age: Duration,
 }
 
 impl AuthorizationServer {
+    pub(crate) fn new(
+        token_endpoint: EndpointUrl,
+        client_id: String,
+        exchange: Arc<dyn HttpExchange>,
+        clock: Arc<dyn Clock>,
+        request_timeout: Duration,
+    ) -> Self {
+        Self { token_endpoint, client_id, exchange, clock, request_timeout, skew: Mutex::new(None) }
+    }
+
     /// Sends one token request. The life of the token counts from when the request was *sent*.
     pub(crate) async fn request_token(
         &self,
         key: &TokenKey,
+        credential: &Credential,
         within: Duration,
     ) -> Result<Granted, TokenError> {
-        let request = self.request(key)?;
+        let request = self.request(key, credential)?;
         let limits = ExchangeLimits { time: within.min(self.request_timeout), body_bytes: MAX_ANSWER_BYTES };
-        let sent_at = self.clock.now();
+        let sent = self.clock.moment();
         // Held to the limit here as well: an exchange that forgets it would hold everybody who waits.
         let exchanged = tokio::time::timeout(limits.time, self.exchange.exchange(request, limits)).await;
         let answer = exchanged.unwrap_or(Err(ExchangeError::TimedOut));
         let answer = answer.map_err(|fault| self.unreachable(fault))?;
-        self.judge(&answer).map(|response| Granted { response, sent_at })
+        self.learn_skew(answer.headers(), sent);
+        let age = seconds_of(answer.headers(), AGE);
+        self.judge(&answer).map(|response| Granted { response, sent, age })
+    }
+
+    /// How far the server's clock is ahead of ours, as its last answer with a `Date` told.
+    pub(crate) fn skew(&self) -> Option<Skew> {
+        *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn learn_skew(&self, headers: &HeaderMap, sent: Moment) {
+        let answered_at = self.clock.now();
+        let observed = text_of(headers, DATE).and_then(|date| Skew::observe(date, sent.wall(), answered_at));
+        let Some(observed) = observed else { return };
+        let before = self.skew.lock().unwrap_or_else(PoisonError::into_inner).replace(observed);
+        if observed.is_worth_a_warning() && !before.is_some_and(|before| before.is_worth_a_warning()) {
+            tracing::warn!(server = %self.name(), seconds = observed.at_least_seconds(),
+                "the authorization server's clock and this machine's differ; tokens may be refused as expired or not yet valid");
+        }
     }
 
     pub(crate) fn name(&self) -> String {
         self.token_endpoint.authority().to_owned()
     }
 
-    fn request(&self, key: &TokenKey) -> Result<Request<Bytes>, TokenError> {
+    fn request(&self, key: &TokenKey, credential: &Credential) -> Result<Request<Bytes>, TokenError> {
         let form = TokenRequestForm {
             scope: key.scope.as_ref(),
             resources: &key.resources,
             audience: key.audience.as_deref(),
-            credential: self.credential.body(),
+            credential: credential.body(),
             extra: &key.extra,
         };
         let body = form.render().map_err(|error| TokenError::new(error.into()))?;
@@ -71,7 +104,7 @@ impl AuthorizationServer {
             .header(ACCEPT, "application/json")
             .body(wiped_bytes(body.expose().as_bytes().to_vec()))
             .map_err(|error| unbuildable(error.to_string()))?;
-        let authorization = self.credential.header().map_err(|error| unbuildable(error.to_string()))?;
+        let authorization = credential.header().map_err(|error| unbuildable(error.to_string()))?;
         if let Some(authorization) = authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
@@ -84,12 +117,12 @@ impl AuthorizationServer {
         if answer.status().is_redirection() || answer.headers().contains_key("refresh") {
             return Err(TokenError::new(TokenErrorKind::Redirected { server: self.name(), status }));
         }
-        let retry_after = self.retry_after(answer.headers().get(RETRY_AFTER));
+        let retry_after = self.retry_after(answer.headers());
         match parse(status, answer.body()) {
             Ok(TokenAnswer::Granted(response)) => Ok(response),
             Ok(TokenAnswer::Refused(refusal)) => Err(TokenError::new(TokenErrorKind::Refused {
                 server: self.name(),
-                client_id: self.credential.client_id.clone(),
+                client_id: self.client_id.clone(),
                 error: refusal.error,
                 description: refusal.error_description,
                 status,
@@ -99,9 +132,16 @@ impl AuthorizationServer {
         }
     }
 
-    fn retry_after(&self, value: Option<&HeaderValue>) -> Option<Duration> {
-        let value = value?.to_str().ok()?;
-        parse_retry_after(value, self.clock.now())
+    /// A date is taken against the `Date` of the same answer where there is one: what our own clock is off by must not
+    /// become a pause, nor the lack of one.
+    fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
+        let value = text_of(headers, RETRY_AFTER)?;
+        let now = text_of(headers, DATE).and_then(parse_date).unwrap_or_else(|| self.now());
+        parse_retry_after(value, now)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     fn malformed(&self, fault: MalformedAnswer, status: u16) -> TokenError {
@@ -111,4 +151,13 @@ impl AuthorizationServer {
     fn unreachable(&self, fault: ExchangeError) -> TokenError {
         TokenError::new(TokenErrorKind::Unreachable { server: self.name(), fault })
     }
+}
+
+fn text_of(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn seconds_of(headers: &HeaderMap, name: HeaderName) -> Duration {
+    let seconds = text_of(headers, name).and_then(|value| value.trim().parse().ok());
+    Duration::from_secs(seconds.unwrap_or_default())
 }

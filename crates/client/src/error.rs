@@ -2,6 +2,7 @@
 
 use crate::http::{ExchangeError, InvalidUrl};
 use jeton_proto::backoff::{Failure, FailureClass};
+use jeton_proto::breaker::Verdict;
 use jeton_proto::wire::error_response::ErrorCode;
 use jeton_proto::wire::scope::Scope;
 use jeton_proto::wire::token_request::ReservedParameter;
@@ -92,6 +93,26 @@ pub enum TokenErrorKind {
     /// The task of the token request ended without an outcome: its runtime was shut down, or it panicked.
     #[error("the token request was dropped before it ended: its runtime shut down, or it panicked")]
     FlightLost,
+    /// The manager was closed; no token requests are made any more.
+    #[error("the token manager was closed")]
+    Closed,
+    /// The request quota of the client at this server is used up (see
+    /// [`request_quota`](crate::TokenManagerBuilder::request_quota)): something asks for many more tokens than it should.
+    #[error(
+        "the request quota of client {client_id} at {server} is used up; look for a caller that asks for ever new scopes, audiences or parameters, or rejects every token, or raise the quota"
+    )]
+    QuotaExhausted {
+        /// Host and port of the server.
+        server: String,
+        /// The client.
+        client_id: String,
+    },
+    /// The client secret could not be read from its source.
+    #[error("the client secret cannot be read: {reason}")]
+    SecretUnavailable {
+        /// Why, without the secret.
+        reason: String,
+    },
     /// There is no tokio runtime to run the token request on, or to wait for it.
     #[error("there is no tokio runtime to request a token on")]
     NoRuntime,
@@ -141,10 +162,15 @@ impl TokenError {
             Kind::Refused { error, status, .. } => fault_of(error, *status),
             // A malformed 401 is one too: the status says that the client was not authenticated (RFC 9110 §15.5.2), and a
             // wrong secret that is sent again and again locks the client out.
-            Kind::NarrowedScope { .. } | Kind::Malformed { status: 401, .. } => Fault::Credential,
-            Kind::Redirected { .. } | Kind::TooManyKeys { .. } | Kind::Request(_) | Kind::NoRuntime => {
-                Fault::Caller
-            }
+            Kind::NarrowedScope { .. }
+            | Kind::Malformed { status: 401, .. }
+            | Kind::SecretUnavailable { .. } => Fault::Credential,
+            Kind::Redirected { .. }
+            | Kind::TooManyKeys { .. }
+            | Kind::Request(_)
+            | Kind::NoRuntime
+            | Kind::QuotaExhausted { .. }
+            | Kind::Closed => Fault::Caller,
             Kind::Malformed { .. } | Kind::ExpiredToken { .. } | Kind::Unreachable { .. } => Fault::Server,
             Kind::DeadlinePassed { .. } | Kind::FlightLost => Fault::Deadline,
         }
@@ -152,6 +178,12 @@ impl TokenError {
 
     /// Whether asking again may help without anybody changing something.
     pub fn is_retryable(&self) -> bool {
+        if matches!(
+            self.kind(),
+            TokenErrorKind::QuotaExhausted { .. } | TokenErrorKind::SecretUnavailable { .. }
+        ) {
+            return true;
+        }
         match self.fault() {
             Fault::Server | Fault::Deadline => true,
             Fault::Credential | Fault::Caller => false,
@@ -165,8 +197,72 @@ impl TokenError {
 
     /// The failure as the lifecycle sees it.
     pub(crate) fn failure(&self) -> Failure {
-        let class = if self.is_retryable() { FailureClass::Transient } else { FailureClass::Terminal };
+        use TokenErrorKind as Kind;
+        let class = match self.kind() {
+            Kind::Refused { error, .. } if concerns_the_client(error) => FailureClass::Credential,
+            Kind::Malformed { status: 401, .. } => FailureClass::Credential,
+            Kind::QuotaExhausted { .. } | Kind::Closed | Kind::NoRuntime | Kind::DeadlinePassed { .. } => {
+                FailureClass::Local
+            }
+            Kind::Refused { .. }
+            | Kind::Malformed { .. }
+            | Kind::ExpiredToken { .. }
+            | Kind::Redirected { .. }
+            | Kind::Unreachable { .. }
+            | Kind::NarrowedScope { .. }
+            | Kind::FlightLost
+            | Kind::SecretUnavailable { .. }
+            | Kind::TooManyKeys { .. }
+            | Kind::Request(_) => {
+                if self.is_retryable() {
+                    FailureClass::Transient
+                } else {
+                    FailureClass::Terminal
+                }
+            }
+        };
         Failure { class, retry_after: self.retry_after }
+    }
+
+    /// What it tells of the endpoint's health: only transport faults and 5xx count against it (R3.5).
+    pub(crate) fn verdict(&self) -> Verdict {
+        use TokenErrorKind as Kind;
+        let by_status = |status: u16| if status >= 500 { Verdict::Faulted } else { Verdict::Answered };
+        match self.kind() {
+            Kind::Refused { status, .. }
+            | Kind::Malformed { status, .. }
+            | Kind::Redirected { status, .. } => by_status(*status),
+            Kind::Unreachable { fault, .. } => match fault {
+                ExchangeError::Connect(_) | ExchangeError::Interrupted(_) | ExchangeError::TimedOut => {
+                    Verdict::Faulted
+                }
+                ExchangeError::BodyTooLarge { .. } => Verdict::Answered,
+                ExchangeError::Request(_) => Verdict::Abandoned,
+            },
+            Kind::ExpiredToken { .. } | Kind::NarrowedScope { .. } => Verdict::Answered,
+            Kind::DeadlinePassed { .. }
+            | Kind::FlightLost
+            | Kind::Closed
+            | Kind::QuotaExhausted { .. }
+            | Kind::SecretUnavailable { .. }
+            | Kind::NoRuntime
+            | Kind::TooManyKeys { .. }
+            | Kind::Request(_) => Verdict::Abandoned,
+        }
+    }
+}
+
+/// Whether a refusal holds for whatever this client would ask for.
+fn concerns_the_client(error: &ErrorCode) -> bool {
+    match error {
+        ErrorCode::InvalidClient | ErrorCode::UnauthorizedClient | ErrorCode::InvalidGrant => true,
+        ErrorCode::InvalidRequest
+        | ErrorCode::UnsupportedGrantType
+        | ErrorCode::InvalidScope
+        | ErrorCode::InvalidTarget
+        | ErrorCode::ServerError
+        | ErrorCode::TemporarilyUnavailable
+        | ErrorCode::Other(_) => false,
     }
 }
 
@@ -212,6 +308,23 @@ pub enum BuildError {
     /// An empty client id.
     #[error("the client id is empty")]
     ClientId,
+    /// Tokens are to be fetched when the manager is built, and there is no tokio runtime to do it on.
+    #[error("prefetching needs a tokio runtime; build the manager inside of one")]
+    NoRuntime,
+    /// More keys to prefetch than a manager holds.
+    #[error("more than {limit} keys are to be prefetched")]
+    TooManyKeys {
+        /// The limit.
+        limit: usize,
+    },
+    /// A client secret, and a source of client secrets besides.
+    #[error("a client secret and a source of client secrets were given; give one of them")]
+    TwoSecrets,
+    /// The manager that this one is to share an endpoint with asks another.
+    #[error(
+        "the manager beside this one asks another token endpoint; only managers of one endpoint share it"
+    )]
+    AnotherEndpoint,
     /// No client secret was given.
     #[error("no client secret was given")]
     ClientSecret,

@@ -1,36 +1,34 @@
 //! A token request that all callers of a key share, in a task of its own: no caller's end ends it.
 
+use crate::authorization_server::Granted;
+use crate::credentials::InForce;
 use crate::error::{TokenError, TokenErrorKind};
+use crate::gatekeeper::Settlement;
 use crate::http::ExchangeError;
-use crate::manager::GrantedScope;
+use crate::key::TokenKey;
+use crate::manager::{Engine, GrantedScope, InAir};
 use crate::shared_slot::SharedSlot;
-use jeton_proto::lifecycle::{CachedToken, MintReason, TokenId};
+use jeton_proto::backoff::FailureClass;
+use jeton_proto::breaker::{Passage, Phase};
+use jeton_proto::gate::CredentialGeneration;
+use jeton_proto::lifecycle::{CachedToken, Life, MintReason, TokenId};
+use jeton_proto::time::Moment;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// How many token requests one flight makes at most.
 const MAX_ATTEMPTS: u32 = 3;
-/// How much later than its own deadline a flight may land before its place is given to another.
-const GRACE: Duration = Duration::from_secs(1);
 /// The least pause after a token that had expired: `expires_in` is told in whole seconds, so a token in its last second
 /// looks so until it is dead and the server makes another.
 const EXPIRED_TOKEN_PAUSE: Duration = Duration::from_secs(1);
-
-/// A flight that is under way.
-pub(crate) struct Flight {
-    serial: u64,
-    reason: MintReason,
-    landing: watch::Receiver<Option<Outcome>>,
-    overdue_at: Instant,
-}
 
 /// How a flight ended.
 #[derive(Clone)]
@@ -41,138 +39,212 @@ pub(crate) enum Outcome {
     Superseded,
 }
 
-/// What a caller does who wants to wait.
-pub(crate) enum Entry {
-    Wait(Ticket),
-    DecideAgain,
-}
-
 /// A share in a flight.
+#[derive(Clone)]
 pub(crate) struct Ticket {
     pub(crate) landing: watch::Receiver<Option<Outcome>>,
     /// When it is no use to wait any longer.
     pub(crate) overdue_at: Instant,
 }
 
-static NEXT_SERIAL: AtomicU64 = AtomicU64::new(0);
-
-impl Flight {
-    /// A flight and its seat, to be launched once the slot's lock is free.
-    pub(crate) fn prepare(slot: &Arc<SharedSlot>, reason: MintReason) -> (Self, Seat) {
-        let serial = NEXT_SERIAL.fetch_add(1, Ordering::Relaxed);
-        let (sender, landing) = watch::channel(None);
-        let overdue_at = Instant::now() + slot.engine.total_timeout + GRACE;
-        (
-            Self { serial, reason, landing, overdue_at },
-            Seat { slot: Arc::clone(slot), serial, reason, sender },
-        )
-    }
-
-    pub(crate) fn ticket(&self) -> Ticket {
-        Ticket { landing: self.landing.clone(), overdue_at: self.overdue_at }
-    }
-
-    /// Whether this flight serves `reason` too. A forced one never joins an unforced one: that one may bring a token
-    /// from before the rejection. Nobody joins one that is overdue: its task is on a runtime that nobody drives.
-    pub(crate) fn serves(&self, reason: MintReason) -> bool {
-        let strong_enough = match reason {
-            MintReason::Early | MintReason::Needed => true,
-            MintReason::Forced => self.reason == MintReason::Forced,
-        };
-        strong_enough && Instant::now() < self.overdue_at
-    }
+/// Why a flight brought nothing, and what the slot is to make of it.
+pub(crate) struct Mishap {
+    pub(crate) error: TokenError,
+    pub(crate) class: FailureClass,
+    pub(crate) with: CredentialGeneration,
 }
 
 /// A flight's place in its slot. However the flight ends, by landing, panic or a runtime that shuts down, dropping the
-/// seat frees the place.
+/// seat frees the place. It does not keep the slot alive: when the last handle is gone, nobody can take the token.
 pub(crate) struct Seat {
-    slot: Arc<SharedSlot>,
-    serial: u64,
-    reason: MintReason,
-    sender: watch::Sender<Option<Outcome>>,
+    pub(crate) slot: Weak<SharedSlot>,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) key: Arc<TokenKey>,
+    pub(crate) serial: u64,
+    pub(crate) reason: MintReason,
+    pub(crate) sender: watch::Sender<Option<Outcome>>,
+    /// Ends with the slot.
+    pub(crate) alive: watch::Receiver<()>,
+    pub(crate) in_air: InAir,
 }
 
 impl Seat {
     /// Begins the flight. The slot's lock must be free: a runtime that has shut down drops the task, and the seat in it,
     /// before this returns.
     pub(crate) fn launch(self, runtime: &Handle) {
-        runtime.spawn(fly(self));
+        let span = tracing::info_span!("token_request", client_id = %self.engine.server.client_id,
+            server = self.engine.server.name(), reason = ?self.reason, serial = self.serial);
+        runtime.spawn(fly(self).instrument(span));
     }
 
-    fn is_of(&self, flight: Option<&Flight>) -> bool {
-        flight.is_some_and(|flight| flight.serial == self.serial)
+    fn is_current(&self) -> bool {
+        self.slot.upgrade().is_some_and(|slot| slot.runway.hold().is_current(self.serial))
     }
 
-    fn land(self, outcome: Result<Arc<CachedToken>, TokenError>) {
-        let mut flight = self.slot.lock_flight();
-        let current = self.is_of(flight.as_ref());
+    fn land(self, outcome: Result<Arc<CachedToken>, Mishap>) {
+        let Some(slot) = self.slot.upgrade() else { return };
+        let mut runway = slot.runway.hold();
+        let current = runway.is_current(self.serial);
         let outcome = match outcome {
             _ if !current => Outcome::Superseded,
-            Ok(token) => self.slot.granted(&token, self.reason).map_or(Outcome::Superseded, Outcome::Granted),
-            Err(error) => Outcome::Failed(self.slot.failed(error)),
+            Ok(token) => slot.granted(&token, self.reason).map_or(Outcome::Superseded, Outcome::Granted),
+            Err(mishap) => Outcome::Failed(slot.failed(&mishap)),
         };
         // The place is freed under the same lock that changed the slot, so that nobody begins a flight in between.
-        if current {
-            *flight = None;
-        }
-        drop(flight);
+        runway.clear(self.serial);
+        drop(runway);
+        slot.wake_keeper();
         self.sender.send_replace(Some(outcome));
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut flight = self.slot.lock_flight();
-        if self.is_of(flight.as_ref()) {
-            *flight = None;
+        if let Some(slot) = self.slot.upgrade() {
+            slot.runway.hold().clear(self.serial);
         }
     }
 }
 
-async fn fly(seat: Seat) {
-    let outcome = unless_it_panics(mint(&seat)).await;
+async fn fly(mut seat: Seat) {
+    let (mut alive, mut closed) = (seat.alive.clone(), seat.in_air.closed());
+    let outcome = tokio::select! {
+        biased;
+        // The last handle is gone: nobody can take what this would bring.
+        _gone = alive.changed() => return,
+        () = closed.wait() => Err(Mishap::local(TokenError::new(TokenErrorKind::Closed))),
+        outcome = unless_it_panics(mint(&mut seat)) => outcome,
+    };
     seat.land(outcome);
 }
 
 /// A panic in a flight is a failure like any other, with its pause: without one, each caller would begin the next.
-async fn unless_it_panics<T>(minting: impl Future<Output = Result<T, TokenError>>) -> Result<T, TokenError> {
+async fn unless_it_panics<T>(minting: impl Future<Output = Result<T, Mishap>>) -> Result<T, Mishap> {
     let mut minting = pin!(minting);
     poll_fn(|context| {
         let polled = catch_unwind(AssertUnwindSafe(|| minting.as_mut().poll(context)));
-        polled.unwrap_or_else(|_| Poll::Ready(Err(TokenError::new(TokenErrorKind::FlightLost))))
+        polled.unwrap_or_else(|_| {
+            let error = TokenError::new(TokenErrorKind::FlightLost);
+            Poll::Ready(Err(Mishap::of(error, CredentialGeneration::default())))
+        })
     })
     .await
 }
 
-async fn mint(seat: &Seat) -> Result<Arc<CachedToken>, TokenError> {
-    let (slot, reason) = (&*seat.slot, seat.reason);
-    let engine = &slot.engine;
+async fn mint(seat: &mut Seat) -> Result<Arc<CachedToken>, Mishap> {
+    let engine = Arc::clone(&seat.engine);
     let deadline = Instant::now() + engine.total_timeout;
-    for attempt in 1.. {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let error = match engine.server.request_token(&slot.key, left).await {
-            Ok(granted) => match accept(slot, granted) {
-                Ok(token) => {
-                    tracing::debug!(token = %token.id(), ?reason, attempt, expires_at = %token.expires_at(),
-                        client_id = %engine.server.credential.client_id, "token minted");
-                    return Ok(token);
-                }
-                Err(error) => error,
-            },
+    let mut asked_the_source = false;
+    let mut attempt = 1;
+    loop {
+        let in_force = engine.credentials.in_force().await;
+        let in_force = in_force.map_err(|error| Mishap::of(error, engine.credentials.generation()))?;
+        let with = in_force.generation;
+        let error = match attempt_once(seat, &in_force, deadline, attempt).await? {
+            Ok(token) => return Ok(token),
             Err(error) => error,
         };
-        let pause = engine.backoff_policy.transient_pause(attempt, fastrand::f64());
-        let pause = pause.max(error.retry_after().unwrap_or_default()).max(least_pause(&error));
-        if attempt >= MAX_ATTEMPTS || !worth_another_attempt(&error) || Instant::now() + pause >= deadline {
-            return Err(error);
+        let mishap = Mishap::of(error, with);
+        if mishap.class == FailureClass::Credential && !asked_the_source {
+            asked_the_source = true;
+            if engine.credentials.replacing(with).await.is_some() {
+                tracing::info!("the credential was replaced, trying the new one");
+                continue;
+            }
+        }
+        let pause =
+            engine.backoff_policy.transient_pause(attempt, engine.draw()).max(least_pause(&mishap.error));
+        let closed_for = engine.gatekeeper.closed_for(with, engine.clock.moment());
+        let pause = pause.max(closed_for.unwrap_or_default());
+        let error = &mishap.error;
+        if attempt >= MAX_ATTEMPTS || !worth_another_attempt(error) || Instant::now() + pause >= deadline {
+            return Err(mishap);
         }
         tracing::debug!(%error, attempt, pause_ms = pause.as_millis(), "token request failed, trying again");
         tokio::time::sleep(pause).await;
-        if !seat.is_of(slot.lock_flight().as_ref()) {
-            return Err(error);
+        if !seat.is_current() {
+            return Err(mishap);
+        }
+        attempt += 1;
+    }
+}
+
+/// One token request, when its turn has come and the way is free: the outer error is a request that was not sent.
+async fn attempt_once(
+    seat: &Seat,
+    in_force: &InForce,
+    deadline: Instant,
+    attempt: u32,
+) -> Result<Result<Arc<CachedToken>, TokenError>, Mishap> {
+    let engine = &*seat.engine;
+    let left = deadline.saturating_duration_since(Instant::now());
+    let turn = engine.reserve_turn(left).map_err(Mishap::local)?;
+    if !turn.is_zero() {
+        tracing::warn!(wait_ms = turn.as_millis(), "the request quota is used up, waiting for a turn");
+        tokio::time::sleep(turn).await;
+    }
+    let with = in_force.generation;
+    let Some(pass) = Pass::obtain(engine, with) else {
+        return Err(Mishap::local(engine.why_closed(with)));
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    let answer = engine.server.request_token(&seat.key, &in_force.credential, left).await;
+    let outcome = answer.and_then(|granted| accept(seat, granted));
+    pass.settle(&outcome, with);
+    if let Ok(token) = &outcome {
+        tracing::debug!(token = %token.id(), attempt, expires_at = %token.expires_at(), "token minted");
+    }
+    Ok(outcome)
+}
+
+/// Leave to send one request, given back when the request is dropped before its end (trap T26).
+struct Pass<'a> {
+    engine: &'a Engine,
+    passage: Option<Passage>,
+    obtained: Moment,
+}
+
+impl<'a> Pass<'a> {
+    fn obtain(engine: &'a Engine, with: CredentialGeneration) -> Option<Self> {
+        let obtained = engine.clock.moment();
+        let passage = engine.gatekeeper.admit(with, obtained)?;
+        if let Passage::Probe { .. } = passage {
+            tracing::debug!("probing a token endpoint that was down");
+        }
+        Some(Self { engine, passage: Some(passage), obtained })
+    }
+
+    fn settle(mut self, outcome: &Result<Arc<CachedToken>, TokenError>, with: CredentialGeneration) {
+        let engine = self.engine;
+        let (jitter, now) = (engine.draw(), engine.clock.moment());
+        let Some(passage) = self.passage.take() else { return };
+        let outcome = outcome.as_ref().map(|_| ());
+        let (before, after) = engine.gatekeeper.settle(passage, &Settlement { outcome, with, jitter, now });
+        if (before, after) == (Phase::Closed, Phase::Open) {
+            tracing::warn!("the token endpoint is down; it is asked by one probe at a time from now on");
+        } else if before != Phase::Closed && after == Phase::Closed {
+            tracing::info!("the token endpoint is up again");
         }
     }
-    Err(TokenError::new(TokenErrorKind::FlightLost))
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if let Some(passage) = self.passage.take() {
+            self.engine.gatekeeper.abandon(passage, self.obtained);
+        }
+    }
+}
+
+impl Mishap {
+    fn of(error: TokenError, with: CredentialGeneration) -> Self {
+        Self { class: error.failure().class, error, with }
+    }
+
+    /// One that tells nothing of the server, whatever error the callers are told.
+    fn local(error: TokenError) -> Self {
+        Self { error, class: FailureClass::Local, with: CredentialGeneration::default() }
+    }
 }
 
 /// A time-out is not worth another attempt within the flight: everybody has waited for that long already.
@@ -183,30 +255,19 @@ fn worth_another_attempt(error: &TokenError) -> bool {
 }
 
 fn least_pause(error: &TokenError) -> Duration {
-    match error.kind() {
-        TokenErrorKind::ExpiredToken { .. } => EXPIRED_TOKEN_PAUSE,
-        TokenErrorKind::Refused { .. }
-        | TokenErrorKind::Malformed { .. }
-        | TokenErrorKind::Redirected { .. }
-        | TokenErrorKind::Unreachable { .. }
-        | TokenErrorKind::NarrowedScope { .. }
-        | TokenErrorKind::DeadlinePassed { .. }
-        | TokenErrorKind::FlightLost
-        | TokenErrorKind::NoRuntime
-        | TokenErrorKind::TooManyKeys { .. }
-        | TokenErrorKind::Request(_) => Duration::ZERO,
+    if matches!(error.kind(), TokenErrorKind::ExpiredToken { .. }) {
+        EXPIRED_TOKEN_PAUSE
+    } else {
+        Duration::ZERO
     }
 }
 
 /// Makes a cached token of a granted one.
-fn accept(
-    slot: &SharedSlot,
-    granted: crate::authorization_server::Granted,
-) -> Result<Arc<CachedToken>, TokenError> {
-    let engine = &slot.engine;
+fn accept(seat: &Seat, granted: Granted) -> Result<Arc<CachedToken>, TokenError> {
+    let engine = &seat.engine;
     let response = granted.response;
     if let (GrantedScope::MustBeComplete, Some(requested), Some(scope)) =
-        (engine.granted_scope, &slot.key.scope, &response.scope)
+        (engine.granted_scope, &seat.key.scope, &response.scope)
         && !requested.is_subset_of(scope)
     {
         return Err(TokenError::new(TokenErrorKind::NarrowedScope {
@@ -217,15 +278,24 @@ fn accept(
     }
     let expired = || TokenError::new(TokenErrorKind::ExpiredToken { server: engine.server.name() });
     let id = TokenId::of(response.access_token.expose());
-    let life = slot
-        .slot_now()
-        .lifetime_of(id, response.expires_in, &engine.refresh_policy, granted.sent_at)
+    let held = seat.slot.upgrade().map(|slot| slot.cell.load().slot.clone()).unwrap_or_default();
+    let life = held
+        .lifetime_of(id, response.expires_in, &engine.refresh_policy, granted.sent)
+        .and_then(|life| shortened(life, granted.age))
         .ok_or_else(expired)?;
     // The parser let visible ASCII through, so the header can be made.
-    let token = CachedToken::new(response.access_token, response.scope, granted.sent_at, life);
+    let token = CachedToken::new(response.access_token, response.scope, granted.sent, life);
     let token = token.map_err(|_| expired())?;
-    if token.expires_at() <= slot.clock.now() {
+    if token.left(engine.clock.moment()).is_zero() {
         return Err(expired());
     }
     Ok(Arc::new(token))
+}
+
+fn shortened(life: Life, age: Duration) -> Option<Life> {
+    let left = |span: Duration| span.checked_sub(age).filter(|left| !left.is_zero());
+    match life {
+        Life::Stated(span) => left(span).map(Life::Stated),
+        Life::Assumed(span) => left(span).map(Life::Assumed),
+    }
 }

@@ -77,6 +77,10 @@ impl TokenHandle {
         self.slot.accept(token);
     }
 
+    pub(crate) fn keep_fresh(&self) {
+        self.slot.keep_fresh();
+    }
+
     /// Begins to fetch a token where one is needed, and does not wait for it.
     pub fn prefetch(&self) {
         self.slot.refresh_in_background();

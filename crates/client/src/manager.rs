@@ -5,18 +5,26 @@ mod builder;
 pub use builder::TokenManagerBuilder;
 
 use crate::authorization_server::AuthorizationServer;
-use crate::clock::HotClock;
+use crate::clock::{HotClock, StepDetector};
+use crate::credentials::Credentials;
 use crate::error::{TokenError, TokenErrorKind};
+use crate::gatekeeper::Gatekeeper;
 use crate::handle::TokenHandle;
 use crate::key::TokenKey;
+use crate::operations::{Drained, Operations};
 use crate::shared_slot::SharedSlot;
 use jeton_proto::backoff::BackoffPolicy;
-use jeton_proto::lifecycle::{CachedToken, RefreshPolicy};
-use jeton_proto::time::Clock;
+use jeton_proto::gate::CredentialGeneration;
+use jeton_proto::lifecycle::{CachedToken, RefreshPolicy, Way};
+use jeton_proto::secret::Secret;
+use jeton_proto::time::{Clock, Moment};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+pub(crate) use crate::operations::InAir;
 
 /// The most different keys that one manager holds.
 pub const MAX_KEYS: usize = 10_000;
@@ -30,6 +38,7 @@ pub struct TokenManager {
     slots: Arc<papaya::HashMap<TokenKey, Arc<SharedSlot>>>,
     /// Held while a key is added, so that no race exceeds [`MAX_KEYS`].
     adding: Arc<Mutex<()>>,
+    prefetched: Arc<[TokenHandle]>,
 }
 
 /// Whether a token is renewed in the background even when nobody asks for it at the right moment.
@@ -57,7 +66,15 @@ pub enum GrantedScope {
 /// What all slots of a manager share.
 pub(crate) struct Engine {
     pub(crate) server: AuthorizationServer,
-    pub(crate) clock: Option<Arc<dyn Clock>>,
+    pub(crate) credentials: Credentials,
+    pub(crate) gatekeeper: Gatekeeper,
+    pub(crate) operations: Arc<Operations>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock_source: ClockSource,
+    pub(crate) steps: Mutex<StepDetector>,
+    /// From when the overdue flights are counted.
+    pub(crate) epoch: Instant,
+    pub(crate) jitter: Mutex<fastrand::Rng>,
     pub(crate) refresh_policy: RefreshPolicy,
     pub(crate) backoff_policy: BackoffPolicy,
     pub(crate) refresh_ahead: RefreshAhead,
@@ -67,11 +84,18 @@ pub(crate) struct Engine {
     pub(crate) runtime: Option<Handle>,
 }
 
+/// Whether the hot path has a tick to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClockSource {
+    System,
+    Injected,
+}
+
 impl Engine {
     pub(crate) fn hot_clock(&self) -> HotClock {
-        match &self.clock {
-            Some(clock) => HotClock::injected(Arc::clone(clock)),
-            None => HotClock::system(),
+        match self.clock_source {
+            ClockSource::System => HotClock::system(),
+            ClockSource::Injected => HotClock::injected(Arc::clone(&self.clock)),
         }
     }
 
@@ -79,6 +103,47 @@ impl Engine {
     pub(crate) fn runtime(&self) -> Result<Handle, TokenError> {
         let current = Handle::try_current().ok().or_else(|| self.runtime.clone());
         current.ok_or_else(|| TokenError::new(TokenErrorKind::NoRuntime))
+    }
+
+    /// A fraction from 0 to 1.
+    pub(crate) fn draw(&self) -> f64 {
+        self.jitter.lock().unwrap_or_else(PoisonError::into_inner).f64()
+    }
+
+    /// What is known of the endpoint.
+    pub(crate) fn way(&self, now: Moment) -> Way {
+        self.gatekeeper.way(self.credentials.generation(), now)
+    }
+
+    pub(crate) fn reserve_turn(&self, patience: Duration) -> Result<Duration, TokenError> {
+        self.gatekeeper.reserve(patience, self.clock.moment(), || TokenErrorKind::QuotaExhausted {
+            server: self.server.name(),
+            client_id: self.server.client_id.clone(),
+        })
+    }
+
+    /// Why no request may be sent with the credential `with`, as far as is known.
+    pub(crate) fn why_closed(&self, with: CredentialGeneration) -> TokenError {
+        let now = self.clock.moment();
+        let why =
+            self.gatekeeper.reason(with, now).unwrap_or_else(|| TokenError::new(TokenErrorKind::FlightLost));
+        why.retry_after_of(self.gatekeeper.closed_for(with, now))
+    }
+
+    /// What a slot's callers are told that has no token: that the client was refused, else what happened to the slot itself,
+    /// else what happened to another.
+    pub(crate) fn refusal(&self, own: Option<&TokenError>, now: Moment) -> TokenError {
+        let with = self.credentials.generation();
+        let known = self.gatekeeper.refused(with, now).or_else(|| own.cloned());
+        known.unwrap_or_else(|| self.why_closed(with))
+    }
+
+    /// Looks whether the wall clock was set since the last look.
+    pub(crate) fn watch_clock(&self, now: Moment) {
+        let step = self.steps.lock().unwrap_or_else(PoisonError::into_inner).look(now);
+        if let Some(step_millis) = step {
+            tracing::warn!(step_millis, "the wall clock was set, or the machine was held still");
+        }
     }
 }
 
@@ -129,13 +194,57 @@ impl TokenManager {
         }
     }
 
-    /// The client id.
-    pub fn client_id(&self) -> &str {
-        &self.engine.server.credential.client_id
+    /// Puts another client secret in force: the next token request is made with it, and what was remembered of the old
+    /// one's refusal is forgotten at once. Tokens in hand stay. Without effect when it is the one in force.
+    pub fn replace_client_secret(&self, secret: Secret<String>) {
+        self.engine.credentials.replace(secret);
     }
 
-    pub(crate) fn from_engine(engine: Engine) -> Self {
-        Self { engine: Arc::new(engine), slots: Arc::default(), adding: Arc::default() }
+    /// Waits until every key that is [prefetched](TokenManagerBuilder::prefetch) has a token, for `within` at most: what a
+    /// readiness probe asks. At once when there is none.
+    ///
+    /// # Errors
+    /// As [`TokenHandle::token_within`], of the first key that has none.
+    pub async fn ready(&self, within: Duration) -> Result<(), TokenError> {
+        let deadline = Instant::now() + within;
+        for handle in self.prefetched.iter() {
+            handle.token_within(deadline.saturating_duration_since(Instant::now())).await?;
+        }
+        Ok(())
+    }
+
+    /// Closes the manager: no token request begins any more, background tasks end, and those under way are waited for
+    /// `within` at most and then given up. Tokens in hand are given out as before while they are good; who would have to
+    /// wait for one gets [`TokenErrorKind::Closed`]. Closes all clones, since they are one manager.
+    ///
+    /// Dropping every clone and handle ends everything too, without waiting.
+    pub async fn close(&self, within: Duration) -> Drained {
+        self.engine.operations.close(within).await
+    }
+
+    /// How many seconds the server's clock is ahead of this machine's at least, negative when it is behind, as its last
+    /// answer with a `Date` told; `None` before that. A wrong clock is told of and never trusted: tokens live as long as
+    /// `expires_in` says from when they were asked for.
+    pub fn clock_skew_seconds(&self) -> Option<f64> {
+        self.engine.server.skew().map(|skew| skew.at_least_seconds())
+    }
+
+    /// The client id.
+    pub fn client_id(&self) -> &str {
+        &self.engine.server.client_id
+    }
+
+    fn from_engine(engine: Engine, prefetch: &[TokenKey]) -> Result<Self, TokenError> {
+        let mut manager = Self {
+            engine: Arc::new(engine),
+            slots: Arc::default(),
+            adding: Arc::default(),
+            prefetched: Arc::default(),
+        };
+        let handles: Result<Vec<_>, _> = prefetch.iter().map(|key| manager.handle(key)).collect();
+        manager.prefetched = handles?.into();
+        manager.prefetched.iter().for_each(TokenHandle::keep_fresh);
+        Ok(manager)
     }
 }
 

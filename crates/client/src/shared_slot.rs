@@ -1,90 +1,78 @@
 //! One token key as all its callers share it: the slot, the flight that is under way, and who waits for it.
 
-use crate::clock::{HotClock, PRECISE_BEFORE_EXPIRY};
+use crate::clock::HotClock;
 use crate::error::{TokenError, TokenErrorKind};
-use crate::flight::{Entry, Flight, Outcome, Seat, Ticket};
+use crate::flight::{Mishap, Outcome, Seat, Ticket};
 use crate::key::TokenKey;
-use crate::manager::{Engine, RefreshAhead};
-use arc_swap::ArcSwap;
-use jeton_proto::lifecycle::{CachedToken, Decision, MintReason, Slot, TokenId};
-use jeton_proto::time::Timestamp;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use crate::manager::Engine;
+use crate::runway::{Held, Runway};
+use crate::slot_cell::{SlotCell, State};
+use crate::sync::{Mutex, lock};
+use jeton_proto::breaker::Phase;
+use jeton_proto::lifecycle::{CachedToken, Decision, MintReason, TokenId};
+use jeton_proto::time::Moment;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 /// How often a caller starts over when the flight it waited for was lost or superseded.
 const MAX_ROUNDS: u32 = 8;
-/// The longest sleep of the task that renews ahead, so that it notices a clock step or a suspend.
-const LONGEST_NAP: Duration = Duration::from_mins(1);
-/// How often that task looks whether its token was replaced, once the renewal is due.
-const DUE_NAP: Duration = Duration::from_secs(1);
+/// How much later than its own deadline a flight may land before its place is given to another.
+const GRACE: Duration = Duration::from_secs(1);
 
 pub(crate) struct SharedSlot {
     pub(crate) engine: Arc<Engine>,
-    pub(crate) key: TokenKey,
+    pub(crate) key: Arc<TokenKey>,
     pub(crate) clock: HotClock,
-    state: ArcSwap<State>,
-    flight: Mutex<Option<Flight>>,
-    /// Dropped with the slot: it ends the task that renews ahead.
+    pub(crate) cell: SlotCell,
+    pub(crate) runway: Runway<Ticket>,
+    /// When somebody was last refused, because there was no token to be had.
+    pub(crate) asked_in_vain: Mutex<Option<Moment>>,
+    /// Whether a keeper is at work.
+    pub(crate) is_kept_awake: Mutex<bool>,
+    /// Wakes the keeper.
+    pub(crate) wake: Arc<Notify>,
+    always_fresh: AtomicBool,
+    /// Dropped with the slot: it ends its flights.
     alive: watch::Sender<()>,
-}
-
-struct State {
-    /// What the hit path compares with; nothing until the token was given out once.
-    fresh: Option<Fresh>,
-    slot: Slot,
-    last_error: Option<TokenError>,
-    /// Whether the token in hand was given out.
-    used: bool,
-}
-
-struct Fresh {
-    token: Arc<CachedToken>,
-    from_millis: u64,
-    span_millis: u64,
-}
-
-impl State {
-    fn new(slot: Slot, last_error: Option<TokenError>, used: bool) -> Self {
-        let window = slot.first_window().filter(|_| used);
-        let fresh = window.map(|(token, window)| {
-            let until = window.end.min(token.expires_at().saturating_sub(PRECISE_BEFORE_EXPIRY));
-            Fresh {
-                token: Arc::clone(token),
-                from_millis: window.start.as_unix_millis(),
-                span_millis: until.as_unix_millis().saturating_sub(window.start.as_unix_millis()),
-            }
-        });
-        Self { fresh, slot, last_error, used }
-    }
-}
-
-impl Fresh {
-    /// Whether the window has `now` in it; what is before its start wraps around to far behind its end.
-    #[inline]
-    fn covers(&self, now: Timestamp) -> bool {
-        now.as_unix_millis().wrapping_sub(self.from_millis) < self.span_millis
-    }
 }
 
 /// What a caller gets at once, if anything.
 enum Ready {
     Token(Arc<CachedToken>),
     Refused(TokenError),
+    /// A flight is under way that waits out a pause of the server.
+    Join(Ticket),
     Wait {
         /// How long to wait at most before taking the token that is good for a little longer.
         patience: Option<Duration>,
     },
 }
 
+/// What a caller does who wants to wait.
+enum Entry {
+    Wait(Ticket),
+    DecideAgain,
+}
+
 impl SharedSlot {
     pub(crate) fn new(engine: Arc<Engine>, key: TokenKey) -> Arc<Self> {
-        let state = ArcSwap::from_pointee(State::new(Slot::default(), None, false));
-        let (alive, _) = watch::channel(());
         let clock = engine.hot_clock();
-        Arc::new(Self { engine, key, clock, state, flight: Mutex::new(None), alive })
+        Arc::new(Self {
+            cell: SlotCell::new(clock.timeline),
+            engine,
+            key: Arc::new(key),
+            clock,
+            runway: Runway::new(),
+            asked_in_vain: Mutex::new(None),
+            is_kept_awake: Mutex::new(false),
+            wake: Arc::new(Notify::new()),
+            always_fresh: AtomicBool::new(false),
+            alive: watch::Sender::new(()),
+        })
     }
 
     /// The hit path: one load and one tick; no lock, await or allocation while the token is fresh.
@@ -93,7 +81,7 @@ impl SharedSlot {
     pub(crate) fn get_with<R>(self: &Arc<Self>, take: impl FnOnce(&CachedToken) -> R) -> Option<R> {
         // Read before the guard is taken: taking it is a full barrier, behind which each load is waited for.
         let now = self.clock.ahead_of_now();
-        let state = self.state.load();
+        let state = self.cell.load();
         match &state.fresh {
             Some(fresh) if fresh.covers(now) => Some(take(&fresh.token)),
             // The tick runs ahead: what it finds wanting may be fresh still.
@@ -103,16 +91,30 @@ impl SharedSlot {
 
     #[cold]
     fn get_precisely<'a>(self: &Arc<Self>, state: &'a State) -> Option<&'a Arc<CachedToken>> {
-        let token = match state.slot.decide(self.clock.now()) {
+        let token = match self.decide(state) {
             Decision::Serve(token) => token,
             Decision::ServeAndRefresh(token) => {
                 self.refresh_in_background();
                 token
             }
-            Decision::Await { .. } | Decision::Refuse { .. } => return None,
+            Decision::Await { .. } | Decision::Refuse { .. } | Decision::RefuseAndRefresh { .. } => {
+                return None;
+            }
         };
         self.mark_used(state);
         Some(token)
+    }
+
+    fn decide<'a>(&self, state: &'a State) -> Decision<'a> {
+        let now = self.clock.now();
+        match state.slot.decide(now) {
+            served @ Decision::Serve(_) => served,
+            // Only who would ask the endpoint has to know what is known of it.
+            Decision::ServeAndRefresh(_)
+            | Decision::Await { .. }
+            | Decision::Refuse { .. }
+            | Decision::RefuseAndRefresh { .. } => state.slot.decide_on(self.engine.way(now), now),
+        }
     }
 
     /// A token by `deadline`. What is left of an old one is better than an error: a caller that could have it waits for
@@ -123,20 +125,20 @@ impl SharedSlot {
         wait: Duration,
     ) -> Result<Arc<CachedToken>, TokenError> {
         for _ in 0..MAX_ROUNDS {
-            let patience = match self.ready() {
+            let (ticket, patience) = match self.ready() {
                 Ready::Token(token) => return Ok(token),
                 Ready::Refused(error) => return Err(error),
-                Ready::Wait { patience } => patience,
-            };
-            let ticket = match self.enter() {
-                Ok(Entry::Wait(ticket)) => ticket,
-                Ok(Entry::DecideAgain) => continue,
-                Err(error) => return self.backup().ok_or(error),
+                Ready::Join(ticket) => (ticket, None),
+                Ready::Wait { patience } => match self.enter() {
+                    Ok(Entry::Wait(ticket)) => (ticket, patience),
+                    Ok(Entry::DecideAgain) => continue,
+                    Err(error) => return self.backup().ok_or(error),
+                },
             };
             let until = patience.map_or(deadline, |patience| deadline.min(Instant::now() + patience));
             match landed(ticket, until).await {
-                Some(Outcome::Granted(token)) if self.clock.now() < token.expires_at() => {
-                    self.mark_used(&self.state.load());
+                Some(Outcome::Granted(token)) if !token.left(self.clock.now()).is_zero() => {
+                    self.mark_used(&self.cell.load());
                     return Ok(token);
                 }
                 Some(Outcome::Failed(error)) => return self.backup().ok_or(error),
@@ -155,8 +157,9 @@ impl SharedSlot {
     }
 
     fn ready(self: &Arc<Self>) -> Ready {
-        let (state, now) = (self.state.load(), self.clock.now());
-        match state.slot.decide(now) {
+        self.cell.catch_up_with(self.engine.credentials.generation());
+        let state = self.cell.load();
+        match self.decide(&state) {
             Decision::Serve(token) => {
                 self.mark_used(&state);
                 Ready::Token(Arc::clone(token))
@@ -166,20 +169,46 @@ impl SharedSlot {
                 self.refresh_in_background();
                 Ready::Token(Arc::clone(token))
             }
-            Decision::Refuse { retry_after } => {
-                let cause = state.last_error.clone();
-                let error = cause.unwrap_or_else(|| TokenError::new(TokenErrorKind::FlightLost));
-                Ready::Refused(error.retry_after_of(Some(retry_after)))
+            Decision::Refuse { retry_after } => match self.waiting_out_a_pause(&state) {
+                Some(ticket) => Ready::Join(ticket),
+                None => Ready::Refused(self.refusal(&state, retry_after)),
+            },
+            Decision::RefuseAndRefresh { retry_after } => {
+                self.refresh_in_background();
+                Ready::Refused(self.refusal(&state, retry_after))
             }
             Decision::Await { reason: _, backup } => {
-                let left = |token: &Arc<CachedToken>| token.expires_at().saturating_since(now);
+                let left = |token: &Arc<CachedToken>| token.left(self.clock.now());
                 Ready::Wait { patience: backup.map(|token| left(token) / 2) }
             }
         }
     }
 
+    /// A share in the flight that began before the server asked for a pause, and will go on after it: whoever comes meanwhile
+    /// waits with the others, as long as it has time for. While the endpoint is down nobody waits.
+    fn waiting_out_a_pause(&self, state: &State) -> Option<Ticket> {
+        let reason = match state.slot.decide(self.clock.now()) {
+            Decision::Await { reason, .. } => reason,
+            Decision::Serve(_)
+            | Decision::ServeAndRefresh(_)
+            | Decision::Refuse { .. }
+            | Decision::RefuseAndRefresh { .. } => return None,
+        };
+        let is_up = self.engine.gatekeeper.breaker.phase() == Phase::Closed;
+        let now = Instant::now().saturating_duration_since(self.engine.epoch);
+        if is_up { self.runway.hold().joined(reason, now) } else { None }
+    }
+
+    /// What a caller is told while there is no token to be had; its asking keeps the keeper at it.
+    fn refusal(self: &Arc<Self>, state: &State, retry_after: Duration) -> TokenError {
+        let now = self.clock.now();
+        *lock(&self.asked_in_vain) = Some(now);
+        self.wake_idle_keeper();
+        self.engine.refusal(state.last_error.as_ref(), now).retry_after_of(Some(retry_after))
+    }
+
     fn backup(&self) -> Option<Arc<CachedToken>> {
-        let state = self.state.load();
+        let state = self.cell.load();
         let token = state.slot.backup(self.clock.now()).cloned();
         if token.is_some() {
             self.mark_used(&state);
@@ -187,11 +216,8 @@ impl SharedSlot {
         token
     }
 
-    /// Notes that the token in hand was given out, and lets the hit path find it.
     fn mark_used(&self, seen: &State) {
-        if !seen.used {
-            self.state.rcu(|state| State::new(state.slot.clone(), state.last_error.clone(), true));
-        }
+        self.cell.mark_used(seen);
     }
 
     /// Joins the flight under way, or begins one. What made the caller wait is looked at again under the lock, since a
@@ -199,15 +225,16 @@ impl SharedSlot {
     fn enter(self: &Arc<Self>) -> Result<Entry, TokenError> {
         // Waiting takes a runtime's timer; the caller's own is the only one that is sure to be driven.
         let runtime = Handle::try_current().map_err(|_| TokenError::new(TokenErrorKind::NoRuntime))?;
-        let mut flight = self.lock_flight();
-        let reason = match self.state.load().slot.decide(self.clock.now()) {
+        let mut runway = self.runway.hold();
+        let reason = match self.decide(&self.cell.load()) {
             Decision::Await { reason, .. } => reason,
-            Decision::Serve(_) | Decision::ServeAndRefresh(_) | Decision::Refuse { .. } => {
-                return Ok(Entry::DecideAgain);
-            }
+            Decision::Serve(_)
+            | Decision::ServeAndRefresh(_)
+            | Decision::Refuse { .. }
+            | Decision::RefuseAndRefresh { .. } => return Ok(Entry::DecideAgain),
         };
-        let (ticket, seat) = self.join(&mut flight, reason);
-        drop(flight);
+        let (ticket, seat) = self.join(&mut runway, reason)?;
+        drop(runway);
         if let Some(seat) = seat {
             seat.launch(&runtime);
         }
@@ -217,126 +244,108 @@ impl SharedSlot {
     /// Begins a flight that nobody waits for, unless one is under way. Without a runtime the next caller that waits
     /// will see to it.
     pub(crate) fn refresh_in_background(self: &Arc<Self>) {
-        let mut flight = match self.flight.try_lock() {
-            Ok(flight) => flight,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // Somebody is seeing to it.
-            Err(TryLockError::WouldBlock) => return,
-        };
-        let reason = match self.state.load().slot.decide(self.clock.now()) {
+        let mut runway = self.runway.hold();
+        let reason = match self.decide(&self.cell.load()) {
             Decision::ServeAndRefresh(_) => MintReason::Early,
             Decision::Await { reason, .. } => reason,
+            Decision::RefuseAndRefresh { .. } => MintReason::Needed,
             Decision::Serve(_) | Decision::Refuse { .. } => return,
         };
         let runtime = match self.engine.runtime() {
             Ok(runtime) => runtime,
             Err(error) => return tracing::debug!(%error, "no background refresh"),
         };
-        let (_, seat) = self.join(&mut flight, reason);
-        drop(flight);
+        let Ok((_, seat)) = self.join(&mut runway, reason) else { return };
+        drop(runway);
         if let Some(seat) = seat {
             seat.launch(&runtime);
         }
     }
 
     /// A share in the flight that serves `reason`, and the seat of a new one where none did.
-    fn join(self: &Arc<Self>, place: &mut Option<Flight>, reason: MintReason) -> (Ticket, Option<Seat>) {
-        if let Some(flight) = place.as_ref().filter(|flight| flight.serves(reason)) {
-            return (flight.ticket(), None);
-        }
-        let (flight, seat) = Flight::prepare(self, reason);
-        let ticket = flight.ticket();
-        *place = Some(flight);
-        (ticket, Some(seat))
-    }
-
-    pub(crate) fn lock_flight(&self) -> MutexGuard<'_, Option<Flight>> {
-        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes a granted token in. Gives what callers get: perhaps one that was in hand and lives longer, and nothing when
-    /// the token was rejected already.
-    pub(crate) fn granted(
+    fn join(
         self: &Arc<Self>,
-        token: &Arc<CachedToken>,
+        runway: &mut Held<'_, Ticket>,
         reason: MintReason,
-    ) -> Option<Arc<CachedToken>> {
-        let (now, jitter) = (self.clock.now(), fastrand::f64());
-        let policy = &self.engine.refresh_policy;
-        self.state.rcu(|state| {
-            let slot = state.slot.granted(Arc::clone(token), reason, policy, jitter, now);
-            State::new(slot, None, false)
-        });
-        self.renew_ahead();
-        self.state.load().slot.backup(now).cloned()
+    ) -> Result<(Ticket, Option<Seat>), TokenError> {
+        let now = Instant::now();
+        let on_engine_clock = |instant: Instant| instant.saturating_duration_since(self.engine.epoch);
+        if let Some(ticket) = runway.joined(reason, on_engine_clock(now)) {
+            return Ok((ticket, None));
+        }
+        let in_air = self.engine.operations.depart();
+        let in_air = in_air.ok_or_else(|| TokenError::new(TokenErrorKind::Closed))?;
+        let overdue_at = now + self.engine.total_timeout + GRACE;
+        let (sender, landing) = watch::channel(None);
+        let ticket = Ticket { landing, overdue_at };
+        let serial = runway.begin(reason, ticket.clone(), on_engine_clock(overdue_at));
+        let seat = Seat {
+            slot: Arc::downgrade(self),
+            engine: Arc::clone(&self.engine),
+            key: Arc::clone(&self.key),
+            serial,
+            reason,
+            sender,
+            alive: self.alive.subscribe(),
+            in_air,
+        };
+        Ok((ticket, Some(seat)))
+    }
+
+    /// Takes a granted token in, and gives what callers get.
+    pub(crate) fn granted(&self, token: &Arc<CachedToken>, reason: MintReason) -> Option<Arc<CachedToken>> {
+        let engine = &*self.engine;
+        let given = self.cell.granted(token, reason, &engine.refresh_policy, engine.draw(), self.clock.now());
+        *lock(&self.asked_in_vain) = None;
+        given
     }
 
     /// Notes a failure, and adds to it when the server is asked again.
-    pub(crate) fn failed(&self, error: TokenError) -> TokenError {
-        let (now, jitter) = (self.clock.now(), fastrand::f64());
-        let policy = &self.engine.backoff_policy;
-        self.state.rcu(|state| {
-            let slot = state.slot.failed(error.failure(), policy, jitter, now);
-            State::new(slot, Some(error.clone()), state.used)
-        });
-        let left = self.seconds_left(now);
-        tracing::warn!(%error, client_id = %self.engine.server.credential.client_id, backup_seconds_left = left,
+    pub(crate) fn failed(&self, mishap: &Mishap) -> TokenError {
+        let (engine, now) = (&*self.engine, self.clock.now());
+        let (error, class, with) = (&mishap.error, mishap.class, mishap.with);
+        let failure = jeton_proto::backoff::Failure { class, ..error.failure() };
+        self.cell.failed(error, failure, with, &engine.backoff_policy, engine.draw(), now);
+        let state = self.cell.load();
+        let left = state.slot.left(now).unwrap_or_default();
+        tracing::warn!(%error, client_id = %engine.server.client_id, backup_seconds_left = left.as_secs(),
             "token request failed");
-        error.retry_after_of(self.state.load().slot.backing_off(now))
-    }
-
-    fn seconds_left(&self, now: Timestamp) -> u64 {
-        let state = self.state.load();
-        state.slot.backup(now).map_or(0, |token| token.expires_at().saturating_since(now).as_secs())
+        let pause = state.slot.backing_off(now).max(engine.gatekeeper.closed_for(with, now));
+        error.clone().retry_after_of(pause.or(error.retry_after()))
     }
 
     pub(crate) fn reject(&self, id: TokenId) {
-        let now = self.clock.now();
-        self.change(|slot| slot.rejected(id, now));
+        self.cell.rejected(id, self.clock.now());
         tracing::debug!(token = %id, "token rejected by an API");
     }
 
     pub(crate) fn accept(&self, id: TokenId) {
-        if self.state.load().slot.awaits_acceptance(id) {
-            self.change(|slot| slot.accepted(id));
-        }
+        self.cell.accepted(id);
     }
 
-    fn change(&self, next: impl Fn(&Slot) -> Slot) {
-        self.state.rcu(|state| State::new(next(&state.slot), state.last_error.clone(), state.used));
-    }
-
-    pub(crate) fn slot_now(&self) -> Slot {
-        self.state.load().slot.clone()
-    }
-
-    /// Starts the task that renews the token in hand when its advisory time comes, provided that it was used by then:
-    /// nobody waits for a token that could have been fetched before, and a key that is no longer used falls silent.
-    fn renew_ahead(self: &Arc<Self>) {
-        let ahead = match self.engine.refresh_ahead {
-            RefreshAhead::WhileUsed => self.engine.runtime(),
-            RefreshAhead::OnDemand => return,
-        };
-        let id = self.state.load().slot.token().map(|token| token.id());
-        if let (Ok(runtime), Some(id)) = (ahead, id) {
-            runtime.spawn(renewal(Arc::downgrade(self), id, self.alive.subscribe()));
-        }
-    }
-
-    /// How long to sleep before looking again at the token `id`; `None` when there is nothing left to do for it.
-    fn nap(self: &Arc<Self>, id: TokenId) -> Option<Duration> {
-        let state = self.state.load();
-        let now = self.clock.now();
-        let token = state.slot.token().filter(|token| token.id() == id && now < token.expires_at())?;
-        let advisory_at = state.slot.advisory_at()?;
-        if now < token.obtained_at() || now < advisory_at {
-            return Some(advisory_at.saturating_since(now).clamp(Duration::from_millis(1), LONGEST_NAP));
-        }
-        if !state.used {
-            return None;
-        }
+    /// Keeps the token fresh from now on, whether it is used or not.
+    pub(crate) fn keep_fresh(self: &Arc<Self>) {
+        self.always_fresh.store(true, Ordering::Relaxed);
         self.refresh_in_background();
-        Some(state.slot.backing_off(now).unwrap_or(DUE_NAP).min(LONGEST_NAP))
+        self.wake_keeper();
+    }
+
+    pub(crate) fn is_always_fresh(&self) -> bool {
+        self.always_fresh.load(Ordering::Relaxed)
+    }
+
+    /// Sees to it that a keeper is at work, without rousing one that sleeps.
+    fn wake_idle_keeper(self: &Arc<Self>) {
+        let idle = !*lock(&self.is_kept_awake);
+        if idle {
+            self.wake_keeper();
+        }
+    }
+}
+
+impl Drop for SharedSlot {
+    fn drop(&mut self) {
+        self.wake.notify_one();
     }
 }
 
@@ -346,50 +355,5 @@ async fn landed(mut ticket: Ticket, until: Instant) -> Option<Outcome> {
     match tokio::time::timeout_at(until, ticket.landing.wait_for(Option::is_some)).await {
         Ok(Ok(outcome)) => outcome.clone(),
         Ok(Err(_)) | Err(_) => None,
-    }
-}
-
-async fn renewal(slot: Weak<SharedSlot>, id: TokenId, mut alive: watch::Receiver<()>) {
-    loop {
-        let Some(nap) = slot.upgrade().and_then(|slot| slot.nap(id)) else {
-            return;
-        };
-        tokio::select! {
-            () = tokio::time::sleep(nap) => {}
-            _dropped = alive.changed() => return,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use jeton_proto::lifecycle::RefreshPolicy;
-    use jeton_proto::secret::Secret;
-
-    const START: Timestamp = Timestamp::from_unix_seconds(1_700_000_000);
-
-    fn granted(slot: &Slot, life: Duration, now: Timestamp) -> Slot {
-        let token = Arc::new(CachedToken::new(Secret::from("a"), None, now, life).unwrap());
-        slot.granted(token, MintReason::Needed, &RefreshPolicy::default(), 1.0, now)
-    }
-
-    #[test]
-    fn t5_the_hit_path_leaves_the_last_second_of_every_token_to_the_precise_clock() {
-        for seconds in [1, 2, 3, 5, 60, 3600] {
-            let life = Duration::from_secs(seconds);
-            let once = granted(&Slot::default(), life, START);
-            let half = START.saturating_add(life / 2);
-            // The server had no other token, so the one in hand is not asked for again before its end.
-            let again = granted(&once, life, half);
-            for slot in [once, again] {
-                let state = State::new(slot, None, true);
-                let fresh = state.fresh.unwrap();
-                assert_eq!(fresh.covers(START), seconds > 1, "{seconds}");
-                let last = START.saturating_add(life).saturating_sub(PRECISE_BEFORE_EXPIRY);
-                assert!(!fresh.covers(last) && !fresh.covers(Timestamp::MAX), "{seconds}");
-                assert!(!fresh.covers(START.saturating_sub(Duration::from_millis(1))), "{seconds}");
-            }
-        }
     }
 }

@@ -200,6 +200,10 @@ impl ClientSettings {
                 BuildError::TokenUrl(_) => self.token_url.origin.fault(&error),
                 BuildError::ClientId
                 | BuildError::ClientSecret
+                | BuildError::TwoSecrets
+                | BuildError::NoRuntime
+                | BuildError::TooManyKeys { .. }
+                | BuildError::AnotherEndpoint
                 | BuildError::Credential(_)
                 | BuildError::Timeout { .. }
                 | BuildError::Tls(_) => Failure::from(&error),

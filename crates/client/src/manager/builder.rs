@@ -1,20 +1,26 @@
 //! Settings of a token manager, held against their bounds when it is built.
 
-use super::{Engine, GrantedScope, RefreshAhead, TokenManager};
+use super::{ClockSource, Engine, GrantedScope, MAX_KEYS, RefreshAhead, TokenManager};
 use crate::authorization_server::AuthorizationServer;
-use crate::clock::SystemClock;
-use crate::credentials::Credential;
+use crate::clock::{StepDetector, SystemClock};
+use crate::credentials::{Credential, Credentials, SecretSource};
 use crate::error::BuildError;
+use crate::gatekeeper::{BreakerCell, Gatekeeper};
 use crate::http::{EndpointUrl, HttpExchange, PlainHttp};
+use crate::key::TokenKey;
+use crate::operations::Operations;
 use jeton_proto::backoff::BackoffPolicy;
+use jeton_proto::breaker::BreakerPolicy;
 use jeton_proto::lifecycle::RefreshPolicy;
+use jeton_proto::quota::QuotaPolicy;
 use jeton_proto::secret::Secret;
 use jeton_proto::time::Clock;
 use jeton_proto::wire::client_auth::{BasicEncoding, ClientAuthMethod};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 /// Settings of a [`TokenManager`].
 #[must_use]
@@ -22,14 +28,20 @@ pub struct TokenManagerBuilder {
     token_url: String,
     client_id: String,
     client_secret: Option<Secret<String>>,
+    secret_source: Option<Arc<dyn SecretSource>>,
     method: ClientAuthMethod,
     basic_encoding: BasicEncoding,
     plain_http: PlainHttp,
     refresh_policy: RefreshPolicy,
     backoff_policy: BackoffPolicy,
+    breaker_policy: BreakerPolicy,
+    request_quota: QuotaPolicy,
     refresh_ahead: RefreshAhead,
+    prefetch: Vec<TokenKey>,
     granted_scope: GrantedScope,
     timeouts: Timeouts,
+    jitter_seed: Option<u64>,
+    neighbour: Option<TokenManager>,
     clock: Option<Arc<dyn Clock>>,
     exchange: Option<Arc<dyn HttpExchange>>,
     #[cfg(feature = "reqwest")]
@@ -50,11 +62,17 @@ impl TokenManagerBuilder {
             token_url,
             client_id,
             client_secret: None,
+            secret_source: None,
             method: ClientAuthMethod::default(),
             basic_encoding: BasicEncoding::default(),
             plain_http: PlainHttp::to_loopback(),
             refresh_policy: RefreshPolicy::default(),
             backoff_policy: BackoffPolicy::default(),
+            breaker_policy: BreakerPolicy::default(),
+            request_quota: QuotaPolicy::default(),
+            prefetch: Vec::new(),
+            jitter_seed: None,
+            neighbour: None,
             refresh_ahead: RefreshAhead::default(),
             granted_scope: GrantedScope::default(),
             timeouts: Timeouts {
@@ -73,6 +91,13 @@ impl TokenManagerBuilder {
     /// The client secret. Read it from a file, the environment or a secret manager, never from the source code.
     pub fn client_secret(mut self, secret: Secret<String>) -> Self {
         self.client_secret = Some(secret);
+        self
+    }
+
+    /// Where the client secret comes from, in place of [`client_secret`](Self::client_secret): it is read when the first token is
+    /// needed, and again when the server answers `invalid_client`.
+    pub fn client_secret_source(mut self, source: Arc<dyn SecretSource>) -> Self {
+        self.secret_source = Some(source);
         self
     }
 
@@ -104,6 +129,42 @@ impl TokenManagerBuilder {
     /// How long the server is left alone after a failure.
     pub fn backoff_policy(mut self, policy: BackoffPolicy) -> Self {
         self.backoff_policy = policy;
+        self
+    }
+
+    /// When the endpoint counts as down, and how rarely it is asked then. Without effect with
+    /// [`beside`](Self::beside), where the other manager's breaker is shared.
+    pub fn breaker_policy(mut self, policy: BreakerPolicy) -> Self {
+        self.breaker_policy = policy;
+        self
+    }
+
+    /// How many token requests this manager may make, whatever its callers do. Default 100 at once and ten a second;
+    /// requests beyond that wait for their turn, and fail with
+    /// [`QuotaExhausted`](crate::TokenErrorKind::QuotaExhausted) where it would come too late.
+    pub fn request_quota(mut self, quota: QuotaPolicy) -> Self {
+        self.request_quota = quota;
+        self
+    }
+
+    /// Fetches a token for `key` when the manager is built, and keeps one in hand as long as the manager lives, whether
+    /// it is used or not. May be given for several keys, [`MAX_KEYS`] in all. [`TokenManager::ready`] waits for them.
+    pub fn prefetch(mut self, key: TokenKey) -> Self {
+        self.prefetch.push(key);
+        self
+    }
+
+    /// Shares the connections and the breaker of `other`, which asks the same token endpoint for another client: the endpoint
+    /// is down for both or for neither, and one probe finds out.
+    pub fn beside(mut self, other: &TokenManager) -> Self {
+        self.neighbour = Some(other.clone());
+        self
+    }
+
+    /// Makes what is drawn at random (windows, pauses) repeatable. Give each manager of a fleet another seed, or none:
+    /// those that draw the same do everything at the same time.
+    pub fn jitter_seed(mut self, seed: u64) -> Self {
+        self.jitter_seed = Some(seed);
         self
     }
 
@@ -172,28 +233,33 @@ impl TokenManagerBuilder {
             return Err(BuildError::ClientId);
         }
         self.timeouts.check()?;
-        let client_secret = self.client_secret.take().filter(|secret| !secret.expose().is_empty());
-        let credential = Credential {
-            client_id: std::mem::take(&mut self.client_id),
-            client_secret: client_secret.ok_or(BuildError::ClientSecret)?,
-            method: self.method,
-            basic_encoding: self.basic_encoding,
-        };
-        credential.header()?;
-        let exchange = match self.exchange.take() {
-            Some(exchange) => exchange,
-            None => self.default_exchange()?,
-        };
-        let server = AuthorizationServer {
+        let credential = self.credential()?;
+        if !self.prefetch.is_empty() && Handle::try_current().is_err() {
+            return Err(BuildError::NoRuntime);
+        }
+        if self.prefetch.len() > MAX_KEYS {
+            return Err(BuildError::TooManyKeys { limit: MAX_KEYS });
+        }
+        let (exchange, breaker) = self.endpoint(&token_endpoint)?;
+        let clock_source = if self.clock.is_some() { ClockSource::Injected } else { ClockSource::System };
+        let clock = self.clock.take().unwrap_or_else(|| Arc::new(SystemClock));
+        let server = AuthorizationServer::new(
             token_endpoint,
-            credential,
+            credential.client_id.clone(),
             exchange,
-            clock: self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock)),
-            request_timeout: self.timeouts.request,
-        };
-        Ok(TokenManager::from_engine(Engine {
+            Arc::clone(&clock),
+            self.timeouts.request,
+        );
+        let engine = Engine {
             server,
-            clock: self.clock,
+            credentials: Credentials::new(credential, self.secret_source),
+            gatekeeper: Gatekeeper::new(breaker, self.backoff_policy, self.request_quota),
+            operations: Operations::open(),
+            clock,
+            clock_source,
+            steps: Mutex::new(StepDetector::default()),
+            epoch: Instant::now(),
+            jitter: Mutex::new(self.jitter_seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)),
             refresh_policy: self.refresh_policy,
             backoff_policy: self.backoff_policy,
             refresh_ahead: self.refresh_ahead,
@@ -201,7 +267,47 @@ impl TokenManagerBuilder {
             total_timeout: self.timeouts.total,
             wait_timeout: self.timeouts.wait,
             runtime: Handle::try_current().ok(),
-        }))
+        };
+        let too_many = |_| BuildError::TooManyKeys { limit: MAX_KEYS };
+        TokenManager::from_engine(engine, &self.prefetch).map_err(too_many)
+    }
+
+    fn credential(&mut self) -> Result<Credential, BuildError> {
+        let client_secret = self.client_secret.take().filter(|secret| !secret.expose().is_empty());
+        let client_secret = match (&self.secret_source, client_secret) {
+            (Some(_), Some(_)) => return Err(BuildError::TwoSecrets),
+            (Some(_), None) => Secret::from(""),
+            (None, Some(secret)) => secret,
+            (None, None) => return Err(BuildError::ClientSecret),
+        };
+        let credential = Credential {
+            client_id: std::mem::take(&mut self.client_id),
+            client_secret,
+            method: self.method,
+            basic_encoding: self.basic_encoding,
+        };
+        credential.header()?;
+        Ok(credential)
+    }
+
+    /// How the endpoint is reached, and its breaker: its own, or those of the manager beside this one.
+    fn endpoint(
+        &mut self,
+        token_endpoint: &EndpointUrl,
+    ) -> Result<(Arc<dyn HttpExchange>, Arc<BreakerCell>), BuildError> {
+        if let Some(neighbour) = self.neighbour.take() {
+            let server = &neighbour.engine.server;
+            if server.token_endpoint.as_str() != token_endpoint.as_str() {
+                return Err(BuildError::AnotherEndpoint);
+            }
+            let breaker = Arc::clone(&neighbour.engine.gatekeeper.breaker);
+            return Ok((self.exchange.take().unwrap_or_else(|| Arc::clone(&server.exchange)), breaker));
+        }
+        let exchange = match self.exchange.take() {
+            Some(exchange) => exchange,
+            None => self.default_exchange()?,
+        };
+        Ok((exchange, Arc::new(BreakerCell::new(self.breaker_policy))))
     }
 
     #[cfg(feature = "reqwest")]

@@ -218,7 +218,7 @@ async fn t24_retry_after_is_obeyed() {
         body: r#"{"error":"slow_down"}"#.to_owned(),
     });
     let manager = manager(&endpoint);
-    for _ in 0..40 {
+    for _ in 0..60 {
         let _refused = manager.token_within(&key(), millis(100)).await;
     }
     let asked_at = endpoint.asked_at.lock().unwrap();

@@ -1,0 +1,201 @@
+//! The state of one slot, replaced as a whole: what the lifecycle knows, and what the hot path compares with.
+
+use crate::clock::{PRECISE_BEFORE_EXPIRY, Timeline};
+use crate::error::TokenError;
+use crate::sync::Swap;
+use jeton_proto::backoff::{BackoffPolicy, Failure};
+use jeton_proto::gate::CredentialGeneration;
+use jeton_proto::lifecycle::{CachedToken, MintReason, RefreshPolicy, Slot, TokenId};
+use jeton_proto::time::Moment;
+use std::sync::Arc;
+
+/// A slot that many threads read and change. Every change is one step; none is lost.
+pub(crate) struct SlotCell {
+    state: Swap<State>,
+    timeline: Timeline,
+}
+
+pub(crate) struct State {
+    /// What the hot path compares with; nothing until the token was given out once.
+    pub(crate) fresh: Option<Fresh>,
+    pub(crate) slot: Slot,
+    pub(crate) last_error: Option<TokenError>,
+    /// Whether the token in hand was given out.
+    pub(crate) used: bool,
+    /// The credential to which the last failure happened.
+    failed_with: CredentialGeneration,
+}
+
+pub(crate) struct Fresh {
+    pub(crate) token: Arc<CachedToken>,
+    from_millis: u64,
+    span_millis: u64,
+}
+
+impl Fresh {
+    fn of(slot: &Slot, timeline: Timeline) -> Option<Self> {
+        let (token, since, window) = slot.first_window()?;
+        let span = window.min(token.lifetime().saturating_sub(PRECISE_BEFORE_EXPIRY));
+        Some(Self {
+            token: Arc::clone(token),
+            from_millis: timeline.millis(since),
+            span_millis: u64::try_from(span.as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Whether the window has `now_millis` in it; what is before its start wraps around to far behind its end.
+    #[inline]
+    pub(crate) fn covers(&self, now_millis: u64) -> bool {
+        now_millis.wrapping_sub(self.from_millis) < self.span_millis
+    }
+}
+
+impl SlotCell {
+    pub(crate) fn new(timeline: Timeline) -> Self {
+        let state = State {
+            fresh: None,
+            slot: Slot::default(),
+            last_error: None,
+            used: false,
+            failed_with: CredentialGeneration::default(),
+        };
+        Self { state: Swap::new(state), timeline }
+    }
+
+    #[cfg(not(jeton_loom))]
+    #[inline]
+    pub(crate) fn load(&self) -> arc_swap::Guard<Arc<State>> {
+        self.state.load()
+    }
+
+    #[cfg(jeton_loom)]
+    pub(crate) fn load(&self) -> Arc<State> {
+        self.state.load()
+    }
+
+    /// Takes a granted token in. Gives what callers get: perhaps one that was in hand and lives longer, and nothing when
+    /// the token was rejected already.
+    pub(crate) fn granted(
+        &self,
+        token: &Arc<CachedToken>,
+        reason: MintReason,
+        policy: &RefreshPolicy,
+        jitter: f64,
+        now: Moment,
+    ) -> Option<Arc<CachedToken>> {
+        let mut given = None;
+        self.state.update(|state| {
+            let slot = state.slot.granted(Arc::clone(token), reason, policy, jitter, now);
+            given = slot.backup(now).cloned();
+            State { slot, fresh: None, last_error: None, used: false, failed_with: state.failed_with }
+        });
+        given
+    }
+
+    pub(crate) fn failed(
+        &self,
+        error: &TokenError,
+        failure: Failure,
+        with: CredentialGeneration,
+        policy: &BackoffPolicy,
+        jitter: f64,
+        now: Moment,
+    ) {
+        self.state.update(|state| State {
+            slot: state.slot.failed(failure, policy, jitter, now),
+            last_error: Some(error.clone()),
+            failed_with: with,
+            fresh: Fresh::of(&state.slot, self.timeline).filter(|_| state.used),
+            used: state.used,
+        });
+    }
+
+    pub(crate) fn rejected(&self, id: TokenId, now: Moment) {
+        self.change(|slot| slot.rejected(id, now));
+    }
+
+    pub(crate) fn accepted(&self, id: TokenId) {
+        if self.load().slot.awaits_acceptance(id) {
+            self.change(|slot| slot.accepted(id));
+        }
+    }
+
+    /// Forgets what an older credential than `current` was refused for.
+    pub(crate) fn catch_up_with(&self, current: CredentialGeneration) {
+        let behind = |state: &State| state.last_error.is_some() && state.failed_with < current;
+        if behind(&self.load()) {
+            self.change(Slot::credential_replaced);
+        }
+    }
+
+    /// Notes that the token in hand was given out, and lets the hit path find it.
+    pub(crate) fn mark_used(&self, seen: &State) {
+        if !seen.used {
+            self.state.update(|state| State {
+                fresh: Fresh::of(&state.slot, self.timeline),
+                slot: state.slot.clone(),
+                last_error: state.last_error.clone(),
+                used: true,
+                failed_with: state.failed_with,
+            });
+        }
+    }
+
+    fn change(&self, next: impl Fn(&Slot) -> Slot) {
+        self.state.update(|state| {
+            let slot = next(&state.slot);
+            State {
+                fresh: Fresh::of(&slot, self.timeline).filter(|_| state.used),
+                slot,
+                last_error: state.last_error.clone(),
+                used: state.used,
+                failed_with: state.failed_with,
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(jeton_loom))]
+mod tests {
+    use super::*;
+    use jeton_proto::secret::Secret;
+    use jeton_proto::time::Timestamp;
+    use std::time::Duration;
+
+    const START: Moment = Moment::new(Timestamp::from_unix_seconds(1_700_000_000), None);
+
+    fn granted(slot: &Slot, life: Duration, now: Moment) -> Slot {
+        let token = Arc::new(CachedToken::new(Secret::from("a"), None, now, life).unwrap());
+        slot.granted(token, MintReason::Needed, &RefreshPolicy::default(), 1.0, now)
+    }
+
+    #[test]
+    fn t5_the_hit_path_leaves_the_last_second_of_every_token_to_the_precise_clock() {
+        let second = Duration::from_secs(1);
+        for seconds in [1, 2, 3, 5, 60, 3600] {
+            let life = Duration::from_secs(seconds);
+            let once = granted(&Slot::default(), life, START);
+            // The server had no other token, so the one in hand is not asked for again before its end.
+            let again = granted(&once, life, START.saturating_add(life / 2));
+            for slot in [once, again] {
+                let fresh = Fresh::of(&slot, Timeline::Wall).unwrap();
+                let millis = |moment: Moment| Timeline::Wall.millis(moment);
+                assert_eq!(fresh.covers(millis(START)), seconds > 1, "{seconds}");
+                let last = START.wall().saturating_add(life).saturating_sub(second);
+                assert!(!fresh.covers(last.as_unix_millis()) && !fresh.covers(u64::MAX), "{seconds}");
+                assert!(!fresh.covers(millis(START) - 1), "{seconds}");
+            }
+        }
+    }
+
+    #[test]
+    fn t5_the_hit_path_counts_by_the_boot_clock_where_there_is_one() {
+        let both = |seconds| Moment::new(START.wall(), Some(Duration::from_secs(seconds)));
+        let slot = granted(&Slot::default(), Duration::from_secs(3600), both(100));
+        let fresh = Fresh::of(&slot, Timeline::Boot).unwrap();
+        assert!(fresh.covers(Timeline::Boot.millis(both(100))));
+        assert!(!fresh.covers(Timeline::Boot.millis(both(3700))));
+        assert!(!fresh.covers(Timeline::Boot.millis(both(99))));
+    }
+}
