@@ -18,15 +18,28 @@ pub(crate) const SECRET: &str = "canary-client-secret";
 pub(crate) struct VirtualClock {
     started: Instant,
     step_millis: Mutex<i64>,
+    /// How long the machine slept, where there is a boot clock that sees it.
+    slept: Option<Mutex<Duration>>,
 }
 
 impl VirtualClock {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { started: Instant::now(), step_millis: Mutex::new(0) })
+        Arc::new(Self { started: Instant::now(), step_millis: Mutex::new(0), slept: None })
+    }
+
+    pub(crate) fn with_boot_clock() -> Arc<Self> {
+        let slept = Some(Mutex::new(Duration::ZERO));
+        Arc::new(Self { started: Instant::now(), step_millis: Mutex::new(0), slept })
     }
 
     pub(crate) fn step(&self, millis: i64) {
         *self.step_millis.lock().unwrap() += millis;
+    }
+
+    /// The machine sleeps: its timers stand still, its clocks go on.
+    pub(crate) fn suspend(&self, span: Duration) {
+        self.step(i64::try_from(span.as_millis()).unwrap());
+        *self.slept.as_ref().expect("a boot clock").lock().unwrap() += span;
     }
 }
 
@@ -35,6 +48,10 @@ impl Clock for VirtualClock {
         let elapsed = i64::try_from(self.started.elapsed().as_millis()).unwrap();
         let millis = 1_700_000_000_000 + elapsed + *self.step_millis.lock().unwrap();
         Timestamp::from_unix_millis(u64::try_from(millis).unwrap())
+    }
+
+    fn since_boot(&self) -> Option<Duration> {
+        self.slept.as_ref().map(|slept| self.started.elapsed() + *slept.lock().unwrap() + secs(1000))
     }
 }
 
