@@ -1,10 +1,11 @@
 //! Answers of the token endpoint (RFC 6749 §5.1 and §5.2), judged by their body.
 
+mod parameters;
+
 use super::error_response::{ErrorCode, printable};
 use super::scope::Scope;
 use crate::secret::Secret;
-use serde::Deserialize;
-use serde_json::Value;
+use parameters::{Parameter, Parameters};
 use std::time::Duration;
 
 /// The longest access token that is taken, in bytes. Longer ones do not fit into the header of any common server.
@@ -49,7 +50,8 @@ pub struct ErrorResponse {
 }
 
 /// Reads an answer by what its body says, since servers send 200 with an error, 400 with HTML, and right answers
-/// under wrong content types. JSON first, then the form encoding that some servers use.
+/// under wrong content types. JSON first, then the form encoding that some servers use. An `error` that can be read
+/// counts whatever else is wrong: a wrong secret must not look like a server that stutters.
 ///
 /// # Errors
 /// [`MalformedAnswer`] says what was wrong with the answer, and carries nothing of it.
@@ -58,16 +60,16 @@ pub fn parse(status: u16, body: &[u8]) -> Result<TokenAnswer, MalformedAnswer> {
     if body.is_empty() {
         return Err(MalformedAnswer::Empty { status });
     }
-    let members = match body.first() {
-        Some(b'{') => from_json(status, body)?,
-        Some(_) | None => from_form(body).ok_or(MalformedAnswer::NeitherJsonNorForm { status })?,
+    let parameters = match body.first() {
+        Some(b'{') => Parameters::from_json(status, body)?,
+        Some(_) | None => Parameters::from_form(status, body)?,
     };
-    match members.error {
+    match parameters.error.text() {
         Some(error) if !error.is_empty() => Ok(TokenAnswer::Refused(ErrorResponse {
-            error: ErrorCode::parse(&error),
-            error_description: members.error_description.map(|text| printable(&text)),
+            error: ErrorCode::parse(error),
+            error_description: parameters.error_description.text().map(printable),
         })),
-        Some(_) | None => granted(status, members).map(TokenAnswer::Granted),
+        Some(_) | None => granted(status, parameters).map(TokenAnswer::Granted),
     }
 }
 
@@ -86,7 +88,27 @@ pub enum MalformedAnswer {
         /// The HTTP status.
         status: u16,
     },
-    /// Broken JSON, a repeated member or a member of the wrong type.
+    /// JSON that ends too early.
+    #[error("the answer with status {status} ends in the middle of its JSON object")]
+    CutShort {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// A parameter that is there twice (RFC 6749 §3.2 and RFC 8259 §4 leave open which one counts).
+    #[error("the answer with status {status} repeats a parameter of RFC 6749")]
+    Repeated {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// A parameter of another JSON type than a string.
+    #[error("the answer with status {status} has a `{parameter}` that is not a string")]
+    NotAString {
+        /// The HTTP status.
+        status: u16,
+        /// The name of the parameter.
+        parameter: &'static str,
+    },
+    /// Broken JSON.
     #[error(
         "the answer with status {status} is not the JSON object of RFC 6749: line {line}, column {column}"
     )]
@@ -127,50 +149,11 @@ pub enum MalformedAnswer {
     Scope(#[from] super::scope::InvalidScope),
 }
 
-#[derive(Default, Deserialize)]
-struct Members {
-    #[serde(default)]
-    access_token: Option<Secret<String>>,
-    #[serde(default)]
-    token_type: Option<String>,
-    #[serde(default)]
-    expires_in: Option<Value>,
-    #[serde(default)]
-    scope: Option<String>,
-    #[serde(default)]
-    error: Option<String>,
-    #[serde(default)]
-    error_description: Option<String>,
-}
-
-fn from_json(status: u16, body: &[u8]) -> Result<Members, MalformedAnswer> {
-    serde_json::from_slice(body).map_err(|error| MalformedAnswer::Json {
-        status,
-        line: error.line(),
-        column: error.column(),
-    })
-}
-
-/// The body as a form, when it has one of the names that make it an answer.
-fn from_form(body: &[u8]) -> Option<Members> {
-    let mut members = Members::default();
-    for (name, value) in form_urlencoded::parse(body) {
-        let value = value.into_owned();
-        match name.as_ref() {
-            "access_token" => members.access_token = Some(Secret::new(value)),
-            "token_type" => members.token_type = Some(value),
-            "expires_in" | "expires" => members.expires_in = Some(Value::String(value)),
-            "scope" => members.scope = Some(value),
-            "error" => members.error = Some(value),
-            "error_description" => members.error_description = Some(value),
-            _ => {}
-        }
-    }
-    (members.access_token.is_some() || members.error.is_some()).then_some(members)
-}
-
-fn granted(status: u16, members: Members) -> Result<TokenResponse, MalformedAnswer> {
-    let access_token = members.access_token.ok_or(MalformedAnswer::NoAccessToken { status })?;
+fn granted(status: u16, parameters: Parameters) -> Result<TokenResponse, MalformedAnswer> {
+    // Neither empty nor a string, and so of no use either way.
+    parameters.error.string("error", status)?;
+    let access_token = parameters.access_token.string("access_token", status)?;
+    let access_token = access_token.ok_or(MalformedAnswer::NoAccessToken { status })?;
     if !(200..300).contains(&status) {
         return Err(MalformedAnswer::TokenUnderErrorStatus { status });
     }
@@ -181,28 +164,26 @@ fn granted(status: u16, members: Members) -> Result<TokenResponse, MalformedAnsw
     {
         return Err(MalformedAnswer::AccessToken);
     }
-    let token_type = members.token_type.ok_or(MalformedAnswer::NoTokenType)?;
-    if !token_type.eq_ignore_ascii_case("bearer") {
+    let token_type = parameters.token_type.string("token_type", status)?;
+    if !token_type.ok_or(MalformedAnswer::NoTokenType)?.expose().eq_ignore_ascii_case("bearer") {
         return Err(MalformedAnswer::TokenType);
     }
-    let scope = match members.scope.as_deref().map(str::trim) {
+    let scope = parameters.scope.string("scope", status)?;
+    let scope = match scope.as_ref().map(|scope| scope.expose().trim()) {
         None | Some("") => None,
         Some(text) => Some(text.parse()?),
     };
-    Ok(TokenResponse { access_token, expires_in: expires_in(members.expires_in.as_ref())?, scope })
+    Ok(TokenResponse { access_token, expires_in: expires_in(&parameters.expires_in)?, scope })
 }
 
 /// Any number, also one in a string; fractions of a second are cut off, huge values saturate.
-fn expires_in(value: Option<&Value>) -> Result<ExpiresIn, MalformedAnswer> {
+fn expires_in(value: &Parameter) -> Result<ExpiresIn, MalformedAnswer> {
     let seconds = match value {
-        None | Some(Value::Null) => return Ok(ExpiresIn::NotStated),
-        Some(Value::Number(number)) => number.as_f64().ok_or(MalformedAnswer::ExpiresIn)?,
-        Some(Value::String(text)) => text.trim().parse().map_err(|_| MalformedAnswer::ExpiresIn)?,
-        Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => return Err(MalformedAnswer::ExpiresIn),
+        Parameter::Missing => return Ok(ExpiresIn::NotStated),
+        Parameter::Number(number) => *number,
+        Parameter::Text(text) => number(text.expose().trim()).ok_or(MalformedAnswer::ExpiresIn)?,
+        Parameter::Other => return Err(MalformedAnswer::ExpiresIn),
     };
-    if seconds.is_nan() {
-        return Err(MalformedAnswer::ExpiresIn);
-    }
     if seconds < 1.0 {
         return Ok(ExpiresIn::NotStated);
     }
@@ -213,6 +194,13 @@ fn expires_in(value: Option<&Value>) -> Result<ExpiresIn, MalformedAnswer> {
         reason = "the cast saturates, and the value is at least one"
     )]
     Ok(ExpiresIn::Stated(Duration::from_secs(seconds as u64)))
+}
+
+/// Digits, and not the words that a float may be spelled with: "infinity" is no life, least of all the longest.
+fn number(text: &str) -> Option<f64> {
+    let spelled_as_number =
+        text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'+' | b'-' | b'e' | b'E'));
+    text.parse().ok().filter(|_| spelled_as_number)
 }
 
 #[cfg(test)]

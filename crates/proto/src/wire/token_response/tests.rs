@@ -61,7 +61,9 @@ fn t3_every_spelling_of_expires_in() {
     // Beyond what JSON numbers mean to a float: refused by the parser, with its place.
     let beyond = r#"{"access_token":"a","token_type":"Bearer","expires_in":1e400}"#;
     assert!(matches!(fault(200, beyond), MalformedAnswer::Json { line: 1, .. }));
-    for value in ["\"soon\"", "\"\"", "true", "[]", "{}", "\"NaN\""] {
+    for value in
+        ["\"soon\"", "\"\"", "true", "[]", "{}", "\"NaN\"", "\"inf\"", "\"Infinity\"", "\"-inf\"", "\"0x10\""]
+    {
         let body = format!(r#"{{"access_token":"a","token_type":"Bearer","expires_in":{value}}}"#);
         assert_eq!(fault(200, &body), MalformedAnswer::ExpiresIn, "{value}");
     }
@@ -94,9 +96,19 @@ fn r3_8_every_malformed_answer_says_what_was_wrong() {
     assert_eq!(fault(400, "<html>no</html>"), M::NeitherJsonNorForm { status: 400 });
     assert_eq!(fault(200, "[]"), M::NeitherJsonNorForm { status: 200 });
     assert_eq!(fault(200, "null"), M::NeitherJsonNorForm { status: 200 });
-    assert!(matches!(fault(200, r#"{"access_token":"a","#), M::Json { line: 1, .. }));
-    assert!(matches!(fault(200, r#"{"access_token":"a","access_token":"b"}"#), M::Json { .. }));
-    assert!(matches!(fault(200, r#"{"access_token":{"a":1}}"#), M::Json { .. }));
+    assert_eq!(fault(200, r#"{"access_token":"a","#), M::CutShort { status: 200 });
+    assert_eq!(fault(200, r#"{"access_token":"a","access_token":"b"}"#), M::Repeated { status: 200 });
+    assert_eq!(fault(200, "access_token=a&token_type=Bearer&access_token=b"), M::Repeated { status: 200 });
+    assert_eq!(fault(200, "{\n'access_token':'a'}"), M::Json { status: 200, line: 2, column: 1 });
+    for parameter in ["access_token", "error"] {
+        let body = format!(r#"{{"{parameter}":{{"a":[1]}}}}"#);
+        assert_eq!(fault(200, &body), M::NotAString { status: 200, parameter });
+    }
+    for parameter in ["token_type", "scope"] {
+        let body = r#"{"access_token":"a","token_type":"Bearer","scope":"s"}"#;
+        let body = body.replace(&format!("\"{parameter}\":"), &format!("\"{parameter}\":1,\"x\":"));
+        assert_eq!(fault(200, &body), M::NotAString { status: 200, parameter });
+    }
     assert_eq!(fault(200, "{}"), M::NoAccessToken { status: 200 });
     assert_eq!(
         fault(200, r#"{"access_token":null,"token_type":"Bearer"}"#),
@@ -111,6 +123,20 @@ fn r3_8_every_malformed_answer_says_what_was_wrong() {
         fault(200, r#"{"access_token":"a","token_type":"Bearer","scope":"a\u0000b"}"#),
         M::Scope(_)
     ));
+}
+
+#[test]
+fn t24_an_error_that_can_be_read_is_not_hidden_by_what_is_wrong_beside_it() {
+    for beside in [
+        r#""error_description":["no"]"#,
+        r#""error_description":{"text":"no"}"#,
+        r#""error_description":7"#,
+        r#""access_token":{}"#,
+        r#""token_type":1,"scope":["a"]"#,
+    ] {
+        let body = format!(r#"{{"error":"invalid_client",{beside}}}"#);
+        assert_eq!(code(400, &body), ErrorCode::InvalidClient, "{body}");
+    }
 }
 
 #[test]
