@@ -13,6 +13,7 @@ mod attack;
 mod bearer;
 mod foreign;
 mod lifecycle;
+mod negative;
 mod outage;
 mod rotation;
 mod secrecy;
