@@ -2,6 +2,7 @@
 
 use super::{ExchangeError, ExchangeFuture, ExchangeLimits, HttpExchange};
 use bytes::Bytes;
+use jeton_proto::wire::error_response::printable;
 use reqwest::redirect::Policy;
 use rustls::ClientConfig;
 use rustls::RootCertStore;
@@ -148,11 +149,12 @@ fn classified(error: reqwest::Error) -> ExchangeError {
     }
 }
 
-/// The innermost cause, which is the one that tells something.
+/// The innermost cause, which is the one that tells something. It may quote the server, all the names of a certificate
+/// for one, so it is cut and cleaned like the words of an error answer.
 fn described(error: &dyn Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    innermost.to_string()
+    printable(&innermost.to_string())
 }

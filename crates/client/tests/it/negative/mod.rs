@@ -3,6 +3,7 @@
 //! T24, T34).
 
 mod case;
+mod certificate;
 mod endpoint;
 mod observation;
 
