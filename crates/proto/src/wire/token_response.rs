@@ -101,7 +101,7 @@ pub enum MalformedAnswer {
         status: u16,
     },
     /// A parameter of another JSON type than a string.
-    #[error("the answer with status {status} has a `{parameter}` that is not a string")]
+    #[error("in the answer with status {status}, `{parameter}` is not a string")]
     NotAString {
         /// The HTTP status.
         status: u16,
