@@ -1,0 +1,311 @@
+//! The names of the metrics, and the closed sets that their labels take values from. `docs/operations.md` has the same
+//! table for operators; a test holds one against the other.
+
+use crate::error::{Fault, TokenError, TokenErrorKind};
+use crate::http::ExchangeError;
+use jeton_proto::lifecycle::MintReason;
+use metrics::Unit;
+
+/// One metric: what it is called, what it counts in, and what it is told apart by beside server and client.
+#[derive(Debug)]
+pub(super) struct Metric {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) unit: Unit,
+    /// The labels beside [`SERVER`] and [`CLIENT_ID`], which every metric has, in the order of their values.
+    pub(super) labels: &'static [&'static str],
+    pub(super) meaning: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+pub(super) const SERVER: &str = "server";
+pub(super) const CLIENT_ID: &str = "client_id";
+pub(super) const SOURCE: &str = "source";
+pub(super) const REASON: &str = "reason";
+pub(super) const OUTCOME: &str = "outcome";
+
+pub(super) const TOKENS_SERVED: Metric = Metric {
+    name: "jeton_client_tokens_served_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[SOURCE],
+    meaning: "tokens given to callers",
+};
+pub(super) const TOKEN_LIFE_LEFT: Metric = Metric {
+    name: "jeton_client_token_life_left_seconds",
+    kind: Kind::Histogram,
+    unit: Unit::Seconds,
+    labels: &[SOURCE],
+    meaning: "life left of a token that was given out",
+};
+pub(super) const MINTS: Metric = Metric {
+    name: "jeton_client_mints_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[REASON, OUTCOME],
+    meaning: "token requests that ended",
+};
+pub(super) const MINT_TIME: Metric = Metric {
+    name: "jeton_client_mint_seconds",
+    kind: Kind::Histogram,
+    unit: Unit::Seconds,
+    labels: &[OUTCOME],
+    meaning: "time from the beginning of a token request to its end",
+};
+pub(super) const MINTS_UNDER_WAY: Metric = Metric {
+    name: "jeton_client_mints_under_way",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[REASON],
+    meaning: "token requests that have begun and not ended",
+};
+pub(super) const WAITERS: Metric = Metric {
+    name: "jeton_client_waiters",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[],
+    meaning: "callers that wait for a token request",
+};
+pub(super) const KEYS_BACKING_OFF: Metric = Metric {
+    name: "jeton_client_keys_backing_off",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[],
+    meaning: "keys for which the server is left alone after a failure",
+};
+pub(super) const BACKOFF: Metric = Metric {
+    name: "jeton_client_backoff_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    labels: &[],
+    meaning: "the longest pause among the keys that back off, 0 without one",
+};
+pub(super) const KEYS_ON_BACKUP: Metric = Metric {
+    name: "jeton_client_keys_on_backup",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[],
+    meaning: "keys that live on what is left of a token whose renewal fails",
+};
+pub(super) const BACKUP_LEFT: Metric = Metric {
+    name: "jeton_client_backup_left_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    labels: &[],
+    meaning: "the least life left among the keys on a backup, 0 without one",
+};
+pub(super) const BREAKER_STATE: Metric = Metric {
+    name: "jeton_client_breaker_state",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[],
+    meaning: "circuit breaker of the token endpoint: 0 closed, 1 half open, 2 open",
+};
+pub(super) const REJECTED_TOKENS: Metric = Metric {
+    name: "jeton_client_rejected_tokens_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[],
+    meaning: "rejections of a token by an API",
+};
+pub(super) const QUOTA_REFUSALS: Metric = Metric {
+    name: "jeton_client_quota_refusals_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[],
+    meaning: "token requests that were not sent because the request quota was used up",
+};
+pub(super) const CLOCK_STEPS: Metric = Metric {
+    name: "jeton_client_clock_steps_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[],
+    meaning: "steps of the wall clock, and suspends, that were noticed",
+};
+pub(super) const CLOCK_SKEW: Metric = Metric {
+    name: "jeton_client_clock_skew_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    labels: &[],
+    meaning: "the server's clock minus ours, as its last answer told",
+};
+
+/// Every metric there is.
+pub(super) const METRICS: [&Metric; 15] = [
+    &TOKENS_SERVED,
+    &TOKEN_LIFE_LEFT,
+    &MINTS,
+    &MINT_TIME,
+    &MINTS_UNDER_WAY,
+    &WAITERS,
+    &KEYS_BACKING_OFF,
+    &BACKOFF,
+    &KEYS_ON_BACKUP,
+    &BACKUP_LEFT,
+    &BREAKER_STATE,
+    &REJECTED_TOKENS,
+    &QUOTA_REFUSALS,
+    &CLOCK_STEPS,
+    &CLOCK_SKEW,
+];
+
+/// Where a token that was given out came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServedFrom {
+    /// It was in hand: a hit.
+    Hand,
+    /// A flight that the caller waited for brought it.
+    Flight,
+    /// It was in hand and due for renewal, which failed or was late.
+    Backup,
+}
+
+impl ServedFrom {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 3] = [Self::Hand, Self::Flight, Self::Backup];
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Hand => "hand",
+            Self::Flight => "flight",
+            Self::Backup => "backup",
+        }
+    }
+}
+
+pub(super) const REASONS: [MintReason; 3] = [MintReason::Early, MintReason::Needed, MintReason::Forced];
+
+pub(super) fn reason_label(reason: MintReason) -> &'static str {
+    match reason {
+        MintReason::Early => "early",
+        MintReason::Needed => "needed",
+        MintReason::Forced => "forced",
+    }
+}
+
+/// How a token request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MintOutcome {
+    /// With a token.
+    Granted,
+    /// With a token that is of no use any more: it was rejected in the meantime, or another flight took its place.
+    Superseded,
+    /// The server refused the credential or its registration, by name or by a 401.
+    CredentialRefused,
+    /// The server called the request itself wrong.
+    RequestRefused,
+    /// The server asked for fewer requests: 429.
+    Throttled,
+    /// The server told of a fault of its own.
+    ServerError,
+    /// The answer was neither a token nor an error of RFC 6749.
+    Malformed,
+    /// The server sent the request elsewhere.
+    Redirected,
+    /// The server gave out a token that had expired.
+    ExpiredToken,
+    /// The granted scope was narrower than is acceptable.
+    NarrowedScope,
+    /// No connection, or it broke.
+    Unreachable,
+    /// No answer in time.
+    TimedOut,
+    /// Nothing was sent: the request could not be written, or there was nothing to send it on.
+    NotSent,
+    /// The task was dropped or panicked.
+    Lost,
+}
+
+impl MintOutcome {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 14] = [
+        Self::Granted,
+        Self::Superseded,
+        Self::CredentialRefused,
+        Self::RequestRefused,
+        Self::Throttled,
+        Self::ServerError,
+        Self::Malformed,
+        Self::Redirected,
+        Self::ExpiredToken,
+        Self::NarrowedScope,
+        Self::Unreachable,
+        Self::TimedOut,
+        Self::NotSent,
+        Self::Lost,
+    ];
+
+    /// The outcome that `error` is. Host, code and description stay in the error: none of them is bounded.
+    pub(crate) fn of(error: &TokenError) -> Self {
+        use TokenErrorKind as Kind;
+        match error.kind() {
+            Kind::Refused { status: 429, .. } | Kind::Malformed { status: 429, .. } => Self::Throttled,
+            Kind::Malformed { status: 401, .. } => Self::CredentialRefused,
+            Kind::Malformed { .. } => Self::Malformed,
+            Kind::Refused { .. } => match error.fault() {
+                Fault::Credential => Self::CredentialRefused,
+                Fault::Caller => Self::RequestRefused,
+                Fault::Server | Fault::Deadline => Self::ServerError,
+            },
+            Kind::ExpiredToken { .. } => Self::ExpiredToken,
+            Kind::Redirected { .. } => Self::Redirected,
+            Kind::NarrowedScope { .. } => Self::NarrowedScope,
+            Kind::Unreachable { fault, .. } => match fault {
+                ExchangeError::TimedOut => Self::TimedOut,
+                ExchangeError::BodyTooLarge { .. } => Self::Malformed,
+                ExchangeError::Request(_) => Self::NotSent,
+                ExchangeError::Connect(_) | ExchangeError::Interrupted(_) => Self::Unreachable,
+            },
+            Kind::DeadlinePassed { .. } => Self::TimedOut,
+            Kind::FlightLost => Self::Lost,
+            Kind::NoRuntime | Kind::TooManyKeys { .. } | Kind::Request(_) => Self::NotSent,
+        }
+    }
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Superseded => "superseded",
+            Self::CredentialRefused => "credential_refused",
+            Self::RequestRefused => "request_refused",
+            Self::Throttled => "throttled",
+            Self::ServerError => "server_error",
+            Self::Malformed => "malformed",
+            Self::Redirected => "redirected",
+            Self::ExpiredToken => "expired_token",
+            Self::NarrowedScope => "narrowed_scope",
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timed_out",
+            Self::NotSent => "not_sent",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// The circuit breaker as its gauge tells it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum BreakerPhase {
+    /// Requests go through.
+    #[default]
+    Closed,
+    /// One probe is under way.
+    HalfOpen,
+    /// Nothing is sent.
+    Open,
+}
+
+impl BreakerPhase {
+    pub(super) fn value(self) -> f64 {
+        match self {
+            Self::Closed => 0.0,
+            Self::HalfOpen => 1.0,
+            Self::Open => 2.0,
+        }
+    }
+}
