@@ -8,6 +8,7 @@ use crate::http::ExchangeError;
 use crate::key::TokenKey;
 use crate::manager::{Engine, GrantedScope, InAir};
 use crate::shared_slot::SharedSlot;
+use crate::telemetry::MintOutcome;
 use jeton_proto::backoff::FailureClass;
 use jeton_proto::breaker::{Passage, Phase};
 use jeton_proto::gate::CredentialGeneration;
@@ -178,7 +179,10 @@ async fn attempt_once(
 ) -> Result<Result<Arc<CachedToken>, TokenError>, Mishap> {
     let engine = &*seat.engine;
     let left = deadline.saturating_duration_since(Instant::now());
-    let turn = engine.reserve_turn(left).map_err(Mishap::local)?;
+    let turn = engine.reserve_turn(left).map_err(|error| {
+        engine.telemetry.quota_refused();
+        Mishap::local(error)
+    })?;
     if !turn.is_zero() {
         tracing::warn!(wait_ms = turn.as_millis(), "the request quota is used up, waiting for a turn");
         tokio::time::sleep(turn).await;
@@ -188,8 +192,13 @@ async fn attempt_once(
         return Err(Mishap::local(engine.why_closed(with)));
     };
     let left = deadline.saturating_duration_since(Instant::now());
+    let (minting, begun) = (engine.telemetry.mint_began(seat.reason), Instant::now());
     let answer = engine.server.request_token(&seat.key, &in_force.credential, left).await;
     let outcome = answer.and_then(|granted| accept(seat, granted));
+    minting.ended(outcome.as_ref().map_or_else(MintOutcome::of, |_| MintOutcome::Granted), begun.elapsed());
+    if let Some(skew) = engine.server.skew() {
+        engine.telemetry.clock_skew(skew.at_least_seconds());
+    }
     pass.settle(&outcome, with);
     if let Ok(token) = &outcome {
         tracing::debug!(token = %token.id(), attempt, expires_at = %token.expires_at(), "token minted");
@@ -209,6 +218,7 @@ impl<'a> Pass<'a> {
         let obtained = engine.clock.moment();
         let passage = engine.gatekeeper.admit(with, obtained)?;
         if let Passage::Probe { .. } = passage {
+            engine.telemetry.breaker(Phase::HalfOpen);
             tracing::debug!("probing a token endpoint that was down");
         }
         Some(Self { engine, passage: Some(passage), obtained })
@@ -220,6 +230,7 @@ impl<'a> Pass<'a> {
         let Some(passage) = self.passage.take() else { return };
         let outcome = outcome.as_ref().map(|_| ());
         let (before, after) = engine.gatekeeper.settle(passage, &Settlement { outcome, with, jitter, now });
+        engine.telemetry.breaker(after);
         if (before, after) == (Phase::Closed, Phase::Open) {
             tracing::warn!("the token endpoint is down; it is asked by one probe at a time from now on");
         } else if before != Phase::Closed && after == Phase::Closed {

@@ -90,6 +90,11 @@ impl SharedSlot {
         self.engine.watch_clock(now);
         let state = self.cell.load();
         let slot = &state.slot;
+        self.telemetry.publish(slot.left(now));
+        if state.last_error.is_some() {
+            self.telemetry.backing_off(slot.backing_off(now));
+            self.telemetry.backup_left(slot.left(now));
+        }
         let wanted = state.used || self.is_always_fresh();
         let until_due = match (slot.until_advisory(now), slot.left(now)) {
             (Some(until_advisory), _) => until_advisory,

@@ -39,7 +39,6 @@ mod runway;
 mod shared_slot;
 mod slot_cell;
 mod sync;
-#[cfg_attr(not(test), allow(dead_code, reason = "the engine does not tell all of it yet"))]
 mod telemetry;
 
 pub use clock::SystemClock;

@@ -13,6 +13,7 @@ use crate::handle::TokenHandle;
 use crate::key::TokenKey;
 use crate::operations::{Drained, Operations};
 use crate::shared_slot::SharedSlot;
+use crate::telemetry::Telemetry;
 use jeton_proto::backoff::BackoffPolicy;
 use jeton_proto::gate::CredentialGeneration;
 use jeton_proto::lifecycle::{CachedToken, RefreshPolicy, Way};
@@ -82,6 +83,7 @@ pub(crate) struct Engine {
     pub(crate) total_timeout: Duration,
     pub(crate) wait_timeout: Duration,
     pub(crate) runtime: Option<Handle>,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// Whether the hot path has a tick to read.
@@ -142,6 +144,7 @@ impl Engine {
     pub(crate) fn watch_clock(&self, now: Moment) {
         let step = self.steps.lock().unwrap_or_else(PoisonError::into_inner).look(now);
         if let Some(step_millis) = step {
+            self.telemetry.clock_stepped();
             tracing::warn!(step_millis, "the wall clock was set, or the machine was held still");
         }
     }
@@ -198,6 +201,17 @@ impl TokenManager {
     /// one's refusal is forgotten at once. Tokens in hand stay. Without effect when it is the one in force.
     pub fn replace_client_secret(&self, secret: Secret<String>) {
         self.engine.credentials.replace(secret);
+    }
+
+    /// Publishes what was counted since the last time to the application's `metrics` recorder. Hits are counted without
+    /// the recorder, and reach it through this, at the latest when half a minute has passed or the token is renewed: call
+    /// it before each scrape for numbers of that moment. Its work grows with the number of keys.
+    pub fn publish_metrics(&self) {
+        for slot in self.slots.pin().values() {
+            slot.publish();
+        }
+        self.engine.telemetry.breaker(self.engine.gatekeeper.breaker.phase());
+        self.engine.telemetry.publish();
     }
 
     /// Waits until every key that is [prefetched](TokenManagerBuilder::prefetch) has a token, for `within` at most: what a

@@ -8,6 +8,7 @@ use crate::manager::Engine;
 use crate::runway::{Held, Runway};
 use crate::slot_cell::{SlotCell, State};
 use crate::sync::{Mutex, lock};
+use crate::telemetry::{KeyTelemetry, ServedFrom};
 use jeton_proto::breaker::Phase;
 use jeton_proto::lifecycle::{CachedToken, Decision, MintReason, TokenId};
 use jeton_proto::time::Moment;
@@ -27,6 +28,7 @@ pub(crate) struct SharedSlot {
     pub(crate) engine: Arc<Engine>,
     pub(crate) key: Arc<TokenKey>,
     pub(crate) clock: HotClock,
+    pub(crate) telemetry: KeyTelemetry,
     pub(crate) cell: SlotCell,
     pub(crate) runway: Runway<Ticket>,
     /// When somebody was last refused, because there was no token to be had.
@@ -60,12 +62,13 @@ enum Entry {
 
 impl SharedSlot {
     pub(crate) fn new(engine: Arc<Engine>, key: TokenKey) -> Arc<Self> {
-        let clock = engine.hot_clock();
+        let (clock, telemetry) = (engine.hot_clock(), engine.telemetry.key());
         Arc::new(Self {
             cell: SlotCell::new(clock.timeline),
             engine,
             key: Arc::new(key),
             clock,
+            telemetry,
             runway: Runway::new(),
             asked_in_vain: Mutex::new(None),
             is_kept_awake: Mutex::new(false),
@@ -83,7 +86,10 @@ impl SharedSlot {
         let now = self.clock.ahead_of_now();
         let state = self.cell.load();
         match &state.fresh {
-            Some(fresh) if fresh.covers(now) => Some(take(&fresh.token)),
+            Some(fresh) if fresh.covers(now) => {
+                self.telemetry.hit();
+                Some(take(&fresh.token))
+            }
             // The tick runs ahead: what it finds wanting may be fresh still.
             Some(_) | None => self.get_precisely(&state).map(|token| take(token)),
         }
@@ -101,6 +107,7 @@ impl SharedSlot {
                 return None;
             }
         };
+        self.telemetry.hit();
         self.mark_used(state);
         Some(token)
     }
@@ -136,8 +143,12 @@ impl SharedSlot {
                 },
             };
             let until = patience.map_or(deadline, |patience| deadline.min(Instant::now() + patience));
-            match landed(ticket, until).await {
+            let waiting = self.engine.telemetry.waiting();
+            let outcome = landed(ticket, until).await;
+            drop(waiting);
+            match outcome {
                 Some(Outcome::Granted(token)) if !token.left(self.clock.now()).is_zero() => {
+                    self.engine.telemetry.served(ServedFrom::Flight, token.left(self.clock.now()));
                     self.mark_used(&self.cell.load());
                     return Ok(token);
                 }
@@ -161,10 +172,12 @@ impl SharedSlot {
         let state = self.cell.load();
         match self.decide(&state) {
             Decision::Serve(token) => {
+                self.telemetry.hit();
                 self.mark_used(&state);
                 Ready::Token(Arc::clone(token))
             }
             Decision::ServeAndRefresh(token) => {
+                self.telemetry.hit();
                 self.mark_used(&state);
                 self.refresh_in_background();
                 Ready::Token(Arc::clone(token))
@@ -208,9 +221,10 @@ impl SharedSlot {
     }
 
     fn backup(&self) -> Option<Arc<CachedToken>> {
-        let state = self.cell.load();
-        let token = state.slot.backup(self.clock.now()).cloned();
+        let (state, now) = (self.cell.load(), self.clock.now());
+        let token = state.slot.backup(now).cloned();
         if token.is_some() {
+            self.engine.telemetry.served(ServedFrom::Backup, state.slot.left(now).unwrap_or_default());
             self.mark_used(&state);
         }
         token
@@ -295,6 +309,9 @@ impl SharedSlot {
     /// Takes a granted token in, and gives what callers get.
     pub(crate) fn granted(&self, token: &Arc<CachedToken>, reason: MintReason) -> Option<Arc<CachedToken>> {
         let engine = &*self.engine;
+        self.publish();
+        self.telemetry.backing_off(None);
+        self.telemetry.backup_left(None);
         let given = self.cell.granted(token, reason, &engine.refresh_policy, engine.draw(), self.clock.now());
         *lock(&self.asked_in_vain) = None;
         given
@@ -311,16 +328,24 @@ impl SharedSlot {
         tracing::warn!(%error, client_id = %engine.server.client_id, backup_seconds_left = left.as_secs(),
             "token request failed");
         let pause = state.slot.backing_off(now).max(engine.gatekeeper.closed_for(with, now));
+        self.telemetry.backing_off(pause);
+        self.telemetry.backup_left(state.slot.left(now));
         error.clone().retry_after_of(pause.or(error.retry_after()))
     }
 
     pub(crate) fn reject(&self, id: TokenId) {
         self.cell.rejected(id, self.clock.now());
+        self.engine.telemetry.rejected();
         tracing::debug!(token = %id, "token rejected by an API");
     }
 
     pub(crate) fn accept(&self, id: TokenId) {
         self.cell.accepted(id);
+    }
+
+    /// Publishes the hits that were counted, with the life left of the token that made them.
+    pub(crate) fn publish(&self) {
+        self.telemetry.publish(self.cell.load().slot.left(self.clock.now()));
     }
 
     /// Keeps the token fresh from now on, whether it is used or not.

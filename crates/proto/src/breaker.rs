@@ -104,9 +104,10 @@ enum State {
 }
 
 /// Where a breaker is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// Requests go.
+    #[default]
     Closed,
     /// A probe is out.
     HalfOpen,

@@ -9,6 +9,7 @@ use crate::gatekeeper::{BreakerCell, Gatekeeper};
 use crate::http::{EndpointUrl, HttpExchange, PlainHttp};
 use crate::key::TokenKey;
 use crate::operations::Operations;
+use crate::telemetry::Telemetry;
 use jeton_proto::backoff::BackoffPolicy;
 use jeton_proto::breaker::BreakerPolicy;
 use jeton_proto::lifecycle::RefreshPolicy;
@@ -250,6 +251,7 @@ impl TokenManagerBuilder {
             Arc::clone(&clock),
             self.timeouts.request,
         );
+        let telemetry = Telemetry::new(&server.name(), &server.client_id);
         let engine = Engine {
             server,
             credentials: Credentials::new(credential, self.secret_source),
@@ -267,6 +269,7 @@ impl TokenManagerBuilder {
             total_timeout: self.timeouts.total,
             wait_timeout: self.timeouts.wait,
             runtime: Handle::try_current().ok(),
+            telemetry,
         };
         let too_many = |_| BuildError::TooManyKeys { limit: MAX_KEYS };
         TokenManager::from_engine(engine, &self.prefetch).map_err(too_many)

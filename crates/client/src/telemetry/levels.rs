@@ -1,7 +1,7 @@
 //! What the gauges of a manager show: values that are kept here, so that a recorder that is installed late sees them
 //! too, and so that many keys make one number.
 
-use super::metric::BreakerPhase;
+use jeton_proto::breaker::Phase;
 use jeton_proto::lifecycle::MintReason;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(super) struct Levels {
     pub(super) waiters: u64,
     under_way: [u64; 3],
-    pub(super) breaker: BreakerPhase,
+    pub(super) breaker: Phase,
     pub(super) skew_seconds: Option<f64>,
     /// The keys that are in trouble, and no others: as many as the manager has keys at most.
     troubled: BTreeMap<u64, Trouble>,

@@ -3,6 +3,7 @@
 
 use crate::error::{Fault, TokenError, TokenErrorKind};
 use crate::http::ExchangeError;
+use jeton_proto::breaker::Phase;
 use jeton_proto::lifecycle::MintReason;
 use metrics::Unit;
 
@@ -126,7 +127,7 @@ pub(super) const CLOCK_STEPS: Metric = Metric {
     kind: Kind::Counter,
     unit: Unit::Count,
     labels: &[],
-    meaning: "steps of the wall clock, and suspends, that were noticed",
+    meaning: "steps of the wall clock against the boot clock that were noticed",
 };
 pub(super) const CLOCK_SKEW: Metric = Metric {
     name: "jeton_client_clock_skew_seconds",
@@ -194,8 +195,6 @@ pub(super) fn reason_label(reason: MintReason) -> &'static str {
 pub(crate) enum MintOutcome {
     /// With a token.
     Granted,
-    /// With a token that is of no use any more: it was rejected in the meantime, or another flight took its place.
-    Superseded,
     /// The server refused the credential or its registration, by name or by a 401.
     CredentialRefused,
     /// The server called the request itself wrong.
@@ -224,9 +223,8 @@ pub(crate) enum MintOutcome {
 
 impl MintOutcome {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Granted,
-        Self::Superseded,
         Self::CredentialRefused,
         Self::RequestRefused,
         Self::Throttled,
@@ -264,14 +262,18 @@ impl MintOutcome {
             },
             Kind::DeadlinePassed { .. } => Self::TimedOut,
             Kind::FlightLost => Self::Lost,
-            Kind::NoRuntime | Kind::TooManyKeys { .. } | Kind::Request(_) => Self::NotSent,
+            Kind::NoRuntime
+            | Kind::TooManyKeys { .. }
+            | Kind::Request(_)
+            | Kind::Closed
+            | Kind::QuotaExhausted { .. }
+            | Kind::SecretUnavailable { .. } => Self::NotSent,
         }
     }
 
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::Granted => "granted",
-            Self::Superseded => "superseded",
             Self::CredentialRefused => "credential_refused",
             Self::RequestRefused => "request_refused",
             Self::Throttled => "throttled",
@@ -289,23 +291,10 @@ impl MintOutcome {
 }
 
 /// The circuit breaker as its gauge tells it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum BreakerPhase {
-    /// Requests go through.
-    #[default]
-    Closed,
-    /// One probe is under way.
-    HalfOpen,
-    /// Nothing is sent.
-    Open,
-}
-
-impl BreakerPhase {
-    pub(super) fn value(self) -> f64 {
-        match self {
-            Self::Closed => 0.0,
-            Self::HalfOpen => 1.0,
-            Self::Open => 2.0,
-        }
+pub(super) fn breaker_value(phase: Phase) -> f64 {
+    match phase {
+        Phase::Closed => 0.0,
+        Phase::HalfOpen => 1.0,
+        Phase::Open => 2.0,
     }
 }

@@ -10,9 +10,10 @@ mod metric;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use metric::{BreakerPhase, MintOutcome, ServedFrom};
+pub(crate) use metric::{MintOutcome, ServedFrom};
 
 use hits::{HitCounter, HitCounters};
+use jeton_proto::breaker::Phase;
 use jeton_proto::lifecycle::MintReason;
 use levels::Levels;
 use metric::{Kind, Metric};
@@ -76,7 +77,7 @@ impl Telemetry {
             shared.show_under_way(reason, under_way);
         }
         shared.set(&metric::WAITERS, &[], float(levels.waiters));
-        shared.set(&metric::BREAKER_STATE, &[], levels.breaker.value());
+        shared.set(&metric::BREAKER_STATE, &[], metric::breaker_value(levels.breaker));
         if let Some(seconds) = levels.skew_seconds {
             shared.set(&metric::CLOCK_SKEW, &[], seconds);
         }
@@ -101,10 +102,10 @@ impl Telemetry {
         Waiting { shared: Arc::clone(&self.shared) }
     }
 
-    pub(crate) fn breaker(&self, phase: BreakerPhase) {
+    pub(crate) fn breaker(&self, phase: Phase) {
         let mut levels = self.shared.levels();
         levels.breaker = phase;
-        self.shared.set(&metric::BREAKER_STATE, &[], phase.value());
+        self.shared.set(&metric::BREAKER_STATE, &[], metric::breaker_value(phase));
     }
 
     /// An API refused a token.
@@ -117,7 +118,7 @@ impl Telemetry {
         self.shared.count(&metric::QUOTA_REFUSALS, &[], 1);
     }
 
-    /// The wall clock stepped, or the machine was suspended.
+    /// The wall clock stepped.
     pub(crate) fn clock_stepped(&self) {
         self.shared.count(&metric::CLOCK_STEPS, &[], 1);
     }

@@ -67,7 +67,7 @@ fn tell_everything(telemetry: &Telemetry) {
     drop(telemetry.waiting());
     key.backing_off(Some(Duration::from_secs(30)));
     key.backup_left(Some(Duration::from_secs(600)));
-    telemetry.breaker(BreakerPhase::Open);
+    telemetry.breaker(Phase::Open);
     telemetry.rejected();
     telemetry.quota_refused();
     telemetry.clock_stepped();
@@ -169,7 +169,7 @@ fn a_recorder_that_is_installed_late_sees_the_hits_and_the_gauges() {
     let key = telemetry.key();
     key.hit();
     let (waiting, minting) = (telemetry.waiting(), telemetry.mint_began(MintReason::Needed));
-    telemetry.breaker(BreakerPhase::HalfOpen);
+    telemetry.breaker(Phase::HalfOpen);
     telemetry.clock_skew(2.5);
     key.backing_off(Some(Duration::from_secs(4)));
     let recorder = DebuggingRecorder::new();

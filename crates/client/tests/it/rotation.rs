@@ -28,9 +28,9 @@ impl SecretSource for Vault {
     }
 }
 
-fn basic(secret: &str) -> Option<String> {
+fn basic(secret: &str) -> String {
     use base64::Engine as _;
-    Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("billing:{secret}"))))
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("billing:{secret}")))
 }
 
 #[tokio::test(start_paused = true)]
@@ -44,7 +44,7 @@ async fn r3_3_a_replaced_secret_ends_what_was_remembered_at_once() {
     endpoint.set(Behaviour::Grant { expires_in: 60 });
     manager.replace_client_secret(Secret::from("new"));
     assert!(manager.token(&key()).await.is_ok());
-    assert_eq!(*endpoint.last_authorization.lock().unwrap(), basic("new"));
+    assert_eq!(*endpoint.last_authorization.lock().unwrap(), Some(basic("new")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,7 +73,7 @@ async fn r3_3_a_secret_replaced_while_its_refusal_is_on_the_way_is_tried_in_the_
     endpoint.set(Behaviour::Grant { expires_in: 60 });
     let outcome = caller.await.unwrap();
     assert_eq!(endpoint.requests(), 2);
-    assert_eq!(*endpoint.last_authorization.lock().unwrap(), basic("new"));
+    assert_eq!(*endpoint.last_authorization.lock().unwrap(), Some(basic("new")));
     drop(outcome);
     // The late refusal of the old secret is not held against the new one.
     assert!(manager.token(&TokenKey::default()).await.is_err() || endpoint.requests() == 3);
@@ -106,7 +106,7 @@ async fn t33_an_invalid_client_reads_the_source_once_and_tries_a_changed_secret(
     sleep(secs(31)).await;
     manager.token(&key()).await.unwrap_err();
     assert_eq!(endpoint.requests(), asked + 2, "changed: tried once");
-    assert_eq!(*endpoint.last_authorization.lock().unwrap(), basic("new"));
+    assert_eq!(*endpoint.last_authorization.lock().unwrap(), Some(basic("new")));
 }
 
 #[tokio::test(start_paused = true)]
