@@ -1,5 +1,6 @@
 //! What a token from the cache costs, beside its limit in the same run: an `arc_swap` guard and a relaxed load of a
 //! coarse tick. Targets: at most 1.3 times the limit, and at most 1.2 times itself while a second thread does the same.
+//! Telemetry is on: every hit is counted and published to a recorder between the rounds, and the sum has to be right.
 
 #![allow(clippy::expect_used, reason = "a benchmark that cannot set itself up ends")]
 #![allow(clippy::print_stdout, reason = "its result is what it prints")]
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use jeton::http::{ExchangeFuture, ExchangeLimits, HttpExchange};
 use jeton::{Secret, TokenHandle, TokenKey, TokenManager};
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -42,7 +44,10 @@ impl Limit {
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let handle = runtime.block_on(async {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    recorder.install().expect("no other recorder");
+    let (manager, handle) = runtime.block_on(async {
         let manager = TokenManager::builder("https://as.example/token", "benchmark")
             .client_secret(Secret::from("benchmark"))
             .exchange(Arc::new(OneToken))
@@ -50,20 +55,26 @@ fn main() {
             .expect("valid settings");
         let handle = manager.handle(&TokenKey::default()).expect("one key");
         handle.token().await.expect("a token");
-        handle
+        (manager, handle)
     });
     let limit = Arc::new(Limit { value: ArcSwap::from_pointee((u64::MAX, 1)), tick: AtomicU64::new(1) });
 
     let other = Other::start(&handle);
     let mut series = Series::default();
+    let mut counted = 0;
     // Interleaved, so that what else the machine does falls on all of them alike.
     for _ in 0..ROUNDS {
         series.limit.push(nanos_per_call(|| limit.get()));
         series.get.push(nanos_per_call(|| get(&handle)));
         series.beside.push(other.while_it_runs(|| nanos_per_call(|| get(&handle))));
         series.limit_beside.push(other.while_it_runs(|| nanos_per_call(|| limit.get())));
+        manager.publish_metrics();
+        counted += published_hits(&snapshotter);
     }
-    other.end();
+    let gets = other.end() + 2 * ROUNDS as u64 * u64::from(GETS_PER_ROUND);
+    manager.publish_metrics();
+    counted += published_hits(&snapshotter);
+    assert_eq!(counted, gets, "every hit is counted");
 
     let (limit, get, second) = (median(series.limit), median(series.get), median(series.beside));
     let machine = median(series.limit_beside) / limit;
@@ -77,6 +88,19 @@ fn main() {
         "  the same with a second thread           {second:7.2} ns   ratio {:.2} (target <= 1.20; the limit itself {machine:.2})",
         second / get
     );
+    println!("  hits counted and published              {counted}, all of them");
+}
+
+/// The hits that were published since this was last asked.
+fn published_hits(snapshotter: &Snapshotter) -> u64 {
+    let hits = |value| match value {
+        DebugValue::Counter(hits) => hits,
+        DebugValue::Gauge(_) | DebugValue::Histogram(_) => 0,
+    };
+    let all = snapshotter.snapshot().into_vec().into_iter();
+    all.filter(|(key, ..)| key.key().name() == "jeton_client_tokens_served_total")
+        .map(|(.., value)| hits(value))
+        .sum()
 }
 
 #[derive(Default)]
@@ -98,7 +122,7 @@ fn get(handle: &TokenHandle) -> Option<()> {
 /// A second thread that does the same, when it is told to.
 struct Other {
     orders: Arc<AtomicU8>,
-    thread: std::thread::JoinHandle<()>,
+    thread: std::thread::JoinHandle<u64>,
 }
 
 const REST: u8 = 0;
@@ -112,6 +136,7 @@ impl Other {
         let thread = std::thread::spawn({
             let (handle, orders) = (handle.clone(), Arc::clone(&orders));
             move || {
+                let mut gets = 0;
                 while orders.load(Ordering::Relaxed) != END {
                     if orders.load(Ordering::Relaxed) == REST {
                         std::thread::sleep(Duration::from_micros(200));
@@ -121,7 +146,9 @@ impl Other {
                     for _ in 0..1000 {
                         black_box(get(&handle));
                     }
+                    gets += 1000;
                 }
+                gets
             }
         });
         Self { orders, thread }
@@ -137,9 +164,10 @@ impl Other {
         measured
     }
 
-    fn end(self) {
+    /// Ends it, and tells how many gets it made.
+    fn end(self) -> u64 {
         self.orders.store(END, Ordering::Relaxed);
-        self.thread.join().expect("the second thread ends");
+        self.thread.join().expect("the second thread ends")
     }
 }
 
