@@ -2,11 +2,13 @@
 
 mod client;
 mod environment;
+mod faults;
 mod file;
 mod server;
 
 pub(crate) use client::{CLIENT_VARIABLES, ClientSettings, NetworkSettings};
 pub(crate) use environment::Environment;
+pub use faults::settings_faults;
 pub(crate) use server::ListenAddress;
 
 use crate::args::GlobalArgs;

@@ -1,0 +1,66 @@
+//! `jeton`: OAuth 2.0 client credentials from the command line.
+//!
+//! A library for the sake of the program beside it and of the fuzz targets; it is no interface for other programs.
+
+mod args;
+mod command;
+mod exchange;
+mod exit_code;
+mod failure;
+mod interrupt;
+mod lifespan;
+mod logging;
+mod moment;
+mod output;
+mod secret_source;
+mod settings;
+
+use args::{Cli, Command};
+use clap::Parser as _;
+use exit_code::ExitCode;
+use failure::Failure;
+use settings::{Environment, Layers};
+use std::io::Write as _;
+
+pub use settings::settings_faults;
+
+/// All that the program `jeton` does.
+pub fn run_process() -> std::process::ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // The text of --help and --version goes to stdout, everything else to stderr.
+            let _unheard = error.print();
+            let code = if error.use_stderr() { ExitCode::Usage } else { ExitCode::Done };
+            return code.into();
+        }
+    };
+    match run(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            let _unheard = std::io::stderr().lock().write_all(failure.lines().as_bytes());
+            failure.code().into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<std::process::ExitCode, Failure> {
+    let environment = Environment::of_process();
+    logging::begin(&cli.global, &environment, default_log_level(&cli.command))?;
+    let layers = Layers::load(&cli.global, environment)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(ExitCode::Other, format!("threads cannot be started: {error}")))?;
+    runtime.block_on(command::run(cli.command, &layers))
+}
+
+/// A server tells what it does; the other commands only what their result does not tell.
+fn default_log_level(command: &Command) -> &'static str {
+    match command {
+        Command::Serve(_) => "info",
+        Command::Call(_) => "error,jeton::bearer=warn",
+        // What is refused in the sandbox is refused on purpose.
+        Command::Client(_) | Command::Token(_) | Command::Inspect(_) | Command::Sandbox(_) => "error",
+    }
+}
