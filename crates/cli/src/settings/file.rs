@@ -3,6 +3,7 @@
 use super::Origin;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
+use jeton_proto::wire::error_response::printable;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -83,10 +84,18 @@ impl SettingsFile {
     }
 }
 
-/// The message of the parser without the line that it quotes: a secret may be in that line.
+/// The message of the parser without the line that it quotes, and without a value: a secret may be in both. The name
+/// of a key is told, cut and cleaned.
 fn syntax_failure(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
     let (line, column) = place(text, error.span().map_or(0, |span| span.start));
-    let what = error.message().lines().next().unwrap_or("it is not toml");
+    let what = error.message();
+    let what = match what.rsplit_once(", expected ") {
+        // What stands before the first colon is "invalid type" or the like.
+        Some((found, expected)) if found.starts_with("invalid ") => {
+            format!("{}, expected {expected}", found.split(':').next().unwrap_or_default())
+        }
+        Some(_) | None => printable(what.lines().next().unwrap_or("it is not toml")),
+    };
     let message = format!("{}:{line}:{column}: {what}", path.display());
     let failure = Failure::new(ExitCode::Configuration, message);
     if what.contains("unknown field `client_secret`") {

@@ -169,3 +169,19 @@ fn the_usual_place_of_the_settings_file_follows_xdg() {
     assert_eq!(place(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "x")]).unwrap(), "/h/.config/jeton/jeton.toml");
     assert_eq!(place(&[]), None);
 }
+
+#[test]
+fn t34_a_value_of_another_kind_is_not_told_and_a_key_cannot_steer_the_terminal() {
+    let told = |file: &str| layers(file, &[]).unwrap_err().lines();
+    for file in
+        ["endpoint_params = \"key=canary\"", "scopes = \"canary, expected canary\"", "audience = 31337"]
+    {
+        let lines = told(file);
+        assert!(lines.contains("jeton.toml:1:") && lines.contains("expected a "), "{lines}");
+        assert!(!lines.contains("canary") && !lines.contains("31337"), "{lines}");
+    }
+    let steering = told("\"\\u001b[2J\" = 1");
+    assert!(steering.contains("unknown field `?[2J`"), "{steering}");
+    let long = told(&format!("{} = 1", "x".repeat(100_000)));
+    assert!(long.len() < 512, "{long}");
+}
