@@ -1,8 +1,9 @@
-//! Commands for working on jeton: `cargo xtask setup|test|ci|tidy|bench`.
+//! Commands for working on jeton: `cargo xtask setup|test|ci|tidy|bench|fuzz`.
 
 mod bench;
 mod ci;
 mod foreign;
+mod fuzz;
 mod step;
 mod tidy;
 mod tools;
@@ -21,6 +22,8 @@ usage: cargo xtask COMMAND
   ci                       test, then fmt, clippy, feature checks, deny, doc and tidy
   tidy                     the rules of the house that a program can check
   bench [NAME] [-- ARGS]   all benchmarks, or the one named; ARGS go to the benchmark
+  fuzz [--seconds N] [TARGET]
+                           all fuzz targets, or the one named, for N seconds each (20), two at once
   help                     this text
 
 Each step prints its name and its time. The first failure ends the run and says which command to run alone.";
@@ -51,6 +54,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         (["test"], passed) => ci::test(root, passed),
         (["ci"], []) => ci::run(root),
         (["tidy"], []) => tidy::run(root),
+        (["fuzz", words @ ..], []) => fuzz::run(root, words),
         (["bench"], passed) => bench::all(root, passed),
         (["bench", name], passed) => bench::one(root, name, passed),
         _ => Err(Failure::new(format!("`cargo xtask {}` is not a command", arguments.join(" ")))

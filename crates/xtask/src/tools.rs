@@ -23,9 +23,23 @@ const SYSTEM_TOOLS: &[SystemTool] = &[
     },
 ];
 
-/// Sees to every system tool: missing ones are installed from Debian's packages when this process may do so.
+/// What libFuzzer, which is C++, is compiled with.
+const CPP_COMPILER: &[SystemTool] =
+    &[SystemTool { name: "a C++ compiler", probe: &["c++", "--version"], packages: &["build-essential"] }];
+
+/// Sees to every system tool that the tests need.
 pub(crate) fn system(root: &Path) -> Result<(), Failure> {
-    let missing: Vec<&SystemTool> = SYSTEM_TOOLS.iter().filter(|tool| !answers(tool.probe, root)).collect();
+    see_to(SYSTEM_TOOLS, root)
+}
+
+/// Sees to a C++ compiler.
+pub(crate) fn cpp(root: &Path) -> Result<(), Failure> {
+    see_to(CPP_COMPILER, root)
+}
+
+/// Missing tools are installed from Debian's packages when this process may do so.
+fn see_to(tools: &[SystemTool], root: &Path) -> Result<(), Failure> {
+    let missing: Vec<&SystemTool> = tools.iter().filter(|tool| !answers(tool.probe, root)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -83,7 +97,7 @@ fn apt(name: &'static str, root: &Path) -> Step {
 }
 
 fn not_installable(names: &[&str], packages: &[&str]) -> Failure {
-    Failure::new(format!("the tests need {}", names.join(", ")))
+    Failure::new(format!("this needs {}", names.join(", ")))
         .hint(format!("on Debian: sudo apt-get install {}", packages.join(" ")))
         .hint("elsewhere: install the same programs with the system's own packages, then run this again")
 }
@@ -104,7 +118,7 @@ mod tests {
     #[test]
     fn what_cannot_be_installed_is_named_with_its_packages() {
         let text = not_installable(&["curl"], &["curl", "python3-venv"]).to_string();
-        assert!(text.contains("the tests need curl"), "{text}");
+        assert!(text.contains("this needs curl"), "{text}");
         assert!(text.contains("apt-get install curl python3-venv"), "{text}");
     }
 }

@@ -20,6 +20,7 @@ const MEMBERS: &[Member] = &[
     Member { package: "jeton-check", may_use: &["jeton-proto", "jeton", "jeton-server", "jeton-guard"] },
     Member { package: "jeton-cli", may_use: PUBLISHED },
     Member { package: "sim", may_use: PUBLISHED },
+    Member { package: "fuzz", may_use: PUBLISHED },
     Member { package: "xtask", may_use: PUBLISHED },
 ];
 
@@ -93,7 +94,7 @@ fn manifest(path: &str, text: &str) -> Vec<Finding> {
         findings.extend(finding(
             line_of(text, "publish"),
             what,
-            "`publish = false` is for sim and xtask alone",
+            "`publish = false` is for sim, fuzz and xtask alone",
         ));
     }
     findings

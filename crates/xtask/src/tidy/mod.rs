@@ -65,7 +65,9 @@ fn check(root: &Path) -> Result<(usize, Vec<Finding>), Failure> {
     }
     let manifests: Vec<(&str, &str)> = texts
         .iter()
-        .filter(|(path, _)| path.starts_with("crates/") && path.ends_with("/Cargo.toml"))
+        .filter(|(path, _)| {
+            path == "fuzz/Cargo.toml" || path.starts_with("crates/") && path.ends_with("/Cargo.toml")
+        })
         .map(|(path, text)| (path.as_str(), text.as_str()))
         .collect();
     findings.extend(direction::check(&manifests));

@@ -1,0 +1,17 @@
+//! The targets, one file each, named after what is parsed.
+
+pub(crate) mod basic;
+pub(crate) mod challenge;
+pub(crate) mod claims;
+pub(crate) mod endpoint_url;
+pub(crate) mod error_response;
+pub(crate) mod expires_in;
+pub(crate) mod jwk_set;
+pub(crate) mod jws;
+pub(crate) mod metadata;
+pub(crate) mod retry_after;
+pub(crate) mod scope;
+pub(crate) mod settings;
+pub(crate) mod token_request;
+pub(crate) mod token_response;
+pub(crate) mod verification;
