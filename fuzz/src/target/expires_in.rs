@@ -61,11 +61,11 @@ fn is_of(whole: Option<u64>, number: Option<f64>, life: Option<ExpiresIn>) -> Ve
     };
     #[allow(clippy::cast_precision_loss, reason = "the bound is as coarse as the number is")]
     let told = seconds as f64;
-    let honest = if number < 1.0 {
-        seconds == 0
-    } else {
-        told <= number && (number - told < 1.0 || seconds > EXACT_SECONDS)
-    };
+    // serde_json reads a number with a fraction to within the last digit that an `f64` has.
+    let last_digit = number.abs() * f64::EPSILON;
+    let not_longer = seconds == 0 || told <= number + last_digit;
+    let not_shorter = number < 1.0 || number - told < 1.0 + last_digit || seconds > EXACT_SECONDS;
+    let honest = not_longer && not_shorter;
     holds(honest, || format!("the number {number} became a life of {seconds} s"))
 }
 

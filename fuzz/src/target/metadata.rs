@@ -52,9 +52,8 @@ fn locations_are_at_the_issuer(issuer: &str) -> Verdict {
         return Ok(());
     };
     for location in locations {
-        // An issuer that is a URL after its ends are trimmed makes a location that is none, and is not asked.
         let Ok(location) = Url::parse(&location) else {
-            continue;
+            return holds(false, || format!("{location:?} is no URL, {issuer} is one"));
         };
         same("the origin of the metadata", &location.origin(), &issuer.origin())?;
         holds(location.query().is_none() && location.fragment().is_none(), || {

@@ -96,7 +96,9 @@ pub enum InvalidMetadata {
 #[must_use]
 pub fn well_known_urls(issuer: &str) -> Option<[String; 2]> {
     let (scheme, rest) = issuer.split_once("://")?;
-    if !matches!(scheme, "https" | "http") || rest.is_empty() || rest.contains(['?', '#']) {
+    // What no URL has (RFC 3986 appendix A) some readers pass over or take for a slash, and so find another host.
+    let foreign = |character: char| character == '\\' || character == ' ' || character.is_ascii_control();
+    if !matches!(scheme, "https" | "http") || rest.contains(['?', '#']) || rest.contains(foreign) {
         return None;
     }
     let (authority, path) = match rest.split_once('/') {
@@ -152,6 +154,18 @@ mod tests {
         }
         for bad in ["", "ftp://x", "https://", "https:///x", "https://x?y", "as.example"] {
             assert_eq!(well_known_urls(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_that_two_readers_take_for_two_hosts_has_no_location() {
+        for odd in [
+            "https://\\/as.example",
+            "https://\t/as.example",
+            "https://as.example\\@b",
+            "https://as.example\0",
+        ] {
+            assert_eq!(well_known_urls(odd), None, "{odd:?}");
         }
     }
 }
