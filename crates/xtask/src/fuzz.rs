@@ -160,7 +160,6 @@ fn run_one(root: &Path, driver: &Path, target: &str, seconds: u64) -> Outcome {
     let mut outcome = Outcome { target: target.to_owned(), ..Outcome::default() };
     let folder = root.join("target/fuzz/run").join(target);
     let (corpus, findings, log) = (folder.join("corpus"), folder.join("findings"), folder.join("log"));
-    let before = files(&findings);
     let ended = prepare(&[&corpus, &findings], &log)
         .and_then(|log| command(root, driver, target, &corpus, &findings, seconds).stderr(log).status());
     let log = fs::read(&log).unwrap_or_default();
@@ -168,7 +167,7 @@ fn run_one(root: &Path, driver: &Path, target: &str, seconds: u64) -> Outcome {
     outcome.executions = statistic(&log, "stat::number_of_executed_units:");
     outcome.executions_per_second = statistic(&log, "stat::average_exec_per_sec:");
     outcome.corpus_files = files(&corpus).len();
-    outcome.findings = files(&findings).into_iter().filter(|file| !before.contains(file)).collect();
+    outcome.findings = written(&log);
     outcome.fault = match ended {
         Ok(status) if status.success() || !outcome.findings.is_empty() => None,
         Ok(status) => Some(format!("{status}; its last words: {}", log.lines().last().unwrap_or("none"))),
@@ -217,6 +216,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     files.sort();
     files
+}
+
+/// The files that this run wrote. One that an earlier run left is told again when it is found again.
+fn written(log: &str) -> Vec<PathBuf> {
+    log.lines()
+        .filter_map(|line| line.split_once("Test unit written to "))
+        .map(|(_, path)| path.into())
+        .collect()
 }
 
 fn statistic(log: &str, name: &str) -> u64 {
@@ -300,6 +307,7 @@ mod tests {
     fn outcome_of(name: &str, script: &str) -> Outcome {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = root().join("target/fuzz/run").join(name);
+        fs::remove_dir_all(&folder).ok();
         fs::create_dir_all(&folder).unwrap();
         let driver = folder.join("driver");
         let head =
@@ -312,11 +320,11 @@ mod tests {
     #[test]
     fn a_driver_that_leaves_a_finding_fails_the_run_and_the_file_is_named() {
         let script = "echo 'stat::number_of_executed_units: 42' >&2\necho 'stat::average_exec_per_sec:     21' >&2\n\
-            echo x > \"${prefix}crash-$$\"\nexit 77\n";
+            echo \"artifact_prefix='$prefix'; Test unit written to ${prefix}crash-1\" >&2\nexit 77\n";
         let outcome = outcome_of("sample-finding", script);
         assert_eq!((outcome.executions, outcome.executions_per_second, outcome.findings.len()), (42, 21, 1));
         let failure = judge(root(), &[outcome]).unwrap_err().to_string();
-        let repeat = "cargo run -p fuzz -- sample-finding target/fuzz/run/sample-finding/findings/crash-";
+        let repeat = "cargo run -p fuzz -- sample-finding target/fuzz/run/sample-finding/findings/crash-1";
         assert!(failure.contains("1 finding") && failure.contains(repeat), "{failure}");
     }
 
