@@ -76,6 +76,6 @@ mod tests {
         assert_eq!(lines::<2>(b"a\nb\nc"), [&b"a"[..], b"b\nc"]);
         assert_eq!(repeated(255, b"ab").len(), 128);
         assert_eq!(repeated(255, &[b'a'; 4096]).len(), MOST_REPEATED_BYTES);
-        assert_eq!(repeated(0, &[b'a'; 40_000]).len(), 40_000);
+        assert_eq!(repeated(0, &vec![b'a'; 40_000]).len(), 40_000);
     }
 }
