@@ -46,7 +46,8 @@ fn life(parsed: Result<TokenAnswer, MalformedAnswer>) -> Result<Option<ExpiresIn
 fn is_of(whole: Option<u64>, number: Option<f64>, life: Option<ExpiresIn>) -> Verdict {
     let seconds = match life {
         None => {
-            return holds(whole.is_none() && number.is_none_or(f64::is_nan), || {
+            // The words that a float may be spelled with are no life.
+            return holds(whole.is_none() && number.is_none_or(|number| !number.is_finite()), || {
                 format!("the number {number:?} was refused")
             });
         }
