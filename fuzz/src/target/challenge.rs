@@ -45,13 +45,14 @@ fn fields_do_not_run_into_each_other(
     fields: &[&[u8]],
     challenges: &Vec<Challenge>,
 ) -> Verdict {
-    if fields.iter().map(|field| field.len()).sum::<usize>() > MAX_CHALLENGE_BYTES {
+    let bytes = fields.iter().map(|field| field.len()).sum::<usize>();
+    if bytes > MAX_CHALLENGE_BYTES {
         return Ok(());
     }
     let apart = fields.iter().flat_map(|field| parser(&[field])).take(MAX_CHALLENGES).collect();
     same("the challenges field by field", &apart, challenges)?;
-    if challenges.len() < MAX_CHALLENGES {
-        let asked: &[u8] = b"Bearer error=\"invalid_token\"";
+    let asked: &[u8] = b"Bearer error=\"invalid_token\"";
+    if challenges.len() < MAX_CHALLENGES && bytes + asked.len() <= MAX_CHALLENGE_BYTES {
         let with_ours = parser(&[&[asked], fields].concat());
         let ours = with_ours.first().and_then(|challenge| challenge.parameter("error"));
         same("the challenge before all the others", &ours, &Some("invalid_token"))?;
