@@ -15,6 +15,7 @@ pub(crate) struct SlotCell {
     timeline: Timeline,
 }
 
+#[derive(Default)]
 pub(crate) struct State {
     /// What the hot path compares with; nothing until the token was given out once.
     pub(crate) fresh: Option<Fresh>,
@@ -52,14 +53,7 @@ impl Fresh {
 
 impl SlotCell {
     pub(crate) fn new(timeline: Timeline) -> Self {
-        let state = State {
-            fresh: None,
-            slot: Slot::default(),
-            last_error: None,
-            used: false,
-            failed_with: CredentialGeneration::default(),
-        };
-        Self { state: Swap::new(state), timeline }
+        Self { state: Swap::new(State::default()), timeline }
     }
 
     #[cfg(not(jeton_loom))]
@@ -111,12 +105,12 @@ impl SlotCell {
     }
 
     pub(crate) fn rejected(&self, id: TokenId, now: Moment) {
-        self.change(|slot| slot.rejected(id, now));
+        self.change(|state| state.slot.rejected(id, now));
     }
 
     pub(crate) fn accepted(&self, id: TokenId) {
         if self.load().slot.awaits_acceptance(id) {
-            self.change(|slot| slot.accepted(id));
+            self.change(|state| state.slot.accepted(id));
         }
     }
 
@@ -124,26 +118,37 @@ impl SlotCell {
     pub(crate) fn catch_up_with(&self, current: CredentialGeneration) {
         let behind = |state: &State| state.last_error.is_some() && state.failed_with < current;
         if behind(&self.load()) {
-            self.change(Slot::credential_replaced);
+            // The current one may have failed in between, and that is not to be forgotten.
+            self.change(
+                |state| {
+                    if behind(state) { state.slot.credential_replaced() } else { state.slot.clone() }
+                },
+            );
         }
     }
 
-    /// Notes that the token in hand was given out, and lets the hit path find it.
+    /// Notes that the token of `seen` was given out, and lets the hit path find it. One that was granted in between was
+    /// given to nobody yet.
     pub(crate) fn mark_used(&self, seen: &State) {
-        if !seen.used {
-            self.state.update(|state| State {
-                fresh: Fresh::of(&state.slot, self.timeline),
+        if seen.used {
+            return;
+        }
+        let given = seen.slot.token().map(|token| token.id());
+        self.state.update(|state| {
+            let used = state.used || state.slot.token().is_some_and(|token| Some(token.id()) == given);
+            State {
+                fresh: Fresh::of(&state.slot, self.timeline).filter(|_| used),
                 slot: state.slot.clone(),
                 last_error: state.last_error.clone(),
-                used: true,
+                used,
                 failed_with: state.failed_with,
-            });
-        }
+            }
+        });
     }
 
-    fn change(&self, next: impl Fn(&Slot) -> Slot) {
+    fn change(&self, next: impl Fn(&State) -> Slot) {
         self.state.update(|state| {
-            let slot = next(&state.slot);
+            let slot = next(state);
             State {
                 fresh: Fresh::of(&slot, self.timeline).filter(|_| state.used),
                 slot,
@@ -187,6 +192,22 @@ mod tests {
                 assert!(!fresh.covers(millis(START) - 1), "{seconds}");
             }
         }
+    }
+
+    #[test]
+    fn a_token_that_nobody_was_given_does_not_count_as_used() {
+        let cell = SlotCell::new(Timeline::Wall);
+        let take = |name: &str, now: Moment| {
+            let token = CachedToken::new(Secret::from(name), None, now, Duration::from_secs(3600)).unwrap();
+            cell.granted(&Arc::new(token), MintReason::Needed, &RefreshPolicy::default(), 0.5, now).unwrap();
+        };
+        take("old", START);
+        let seen = Arc::clone(&cell.load());
+        take("new", START.saturating_add(Duration::from_secs(60)));
+        cell.mark_used(&seen);
+        assert!(!cell.load().used && cell.load().fresh.is_none());
+        cell.mark_used(&Arc::clone(&cell.load()));
+        assert!(cell.load().used && cell.load().fresh.is_some());
     }
 
     #[test]
