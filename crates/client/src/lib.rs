@@ -34,6 +34,8 @@ pub mod http;
 mod keeper;
 mod key;
 mod manager;
+#[cfg(all(test, jeton_loom))]
+mod models;
 mod operations;
 mod runway;
 mod shared_slot;

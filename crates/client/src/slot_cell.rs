@@ -56,6 +56,11 @@ impl SlotCell {
         Self { state: Swap::new(State::default()), timeline }
     }
 
+    #[cfg(jeton_loom)]
+    pub(crate) fn that_replaces(replacing: crate::sync::Replacing, timeline: Timeline) -> Self {
+        Self { state: Swap::that_replaces(replacing, State::default()), timeline }
+    }
+
     #[cfg(not(jeton_loom))]
     #[inline]
     pub(crate) fn load(&self) -> arc_swap::Guard<Arc<State>> {

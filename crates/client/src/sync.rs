@@ -31,28 +31,54 @@ impl<T> Swap<T> {
     }
 }
 
-/// The same as far as its callers can tell: reading and replacing are single steps, with the others' in between.
 #[cfg(jeton_loom)]
-pub(crate) struct Swap<T>(Mutex<Arc<T>>);
+pub(crate) use modelled::{Replacing, Swap};
 
+/// The same as far as its callers can tell: reading and replacing are single steps, with the others' in between. Each is a
+/// lock, since loom does not try every order of loads that are apart from each other only by a store.
 #[cfg(jeton_loom)]
-impl<T> Swap<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self(Mutex::new(Arc::new(value)))
+mod modelled {
+    use super::{Arc, Mutex, lock};
+
+    pub(crate) struct Swap<T> {
+        value: Mutex<Arc<T>>,
+        replacing: Replacing,
     }
 
-    pub(crate) fn load(&self) -> Arc<T> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// How a value is replaced.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Replacing {
+        /// If it is still the one that was looked at.
+        Comparing,
+        /// In any case, which is wrong: the models are to find that out.
+        Blindly,
     }
 
-    pub(crate) fn update(&self, mut next: impl FnMut(&T) -> T) {
-        loop {
-            let seen = self.load();
-            let replacement = Arc::new(next(&seen));
-            let mut value = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if Arc::ptr_eq(&seen, &value) {
-                *value = replacement;
-                return;
+    impl<T> Swap<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self::that_replaces(Replacing::Comparing, value)
+        }
+
+        pub(crate) fn that_replaces(replacing: Replacing, value: T) -> Self {
+            Self { value: Mutex::new(Arc::new(value)), replacing }
+        }
+
+        pub(crate) fn load(&self) -> Arc<T> {
+            Arc::clone(&lock(&self.value))
+        }
+
+        pub(crate) fn update(&self, mut next: impl FnMut(&T) -> T) {
+            let mut seen = self.load();
+            loop {
+                let replacement = Arc::new(next(&seen));
+                let mut value = lock(&self.value);
+                match self.replacing {
+                    Replacing::Comparing if !Arc::ptr_eq(&seen, &value) => seen = Arc::clone(&value),
+                    Replacing::Comparing | Replacing::Blindly => {
+                        *value = replacement;
+                        return;
+                    }
+                }
             }
         }
     }
