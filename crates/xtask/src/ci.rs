@@ -3,7 +3,7 @@
 use std::{env, path::Path, time::Instant};
 
 use crate::{
-    foreign,
+    foreign, loom,
     step::{Failure, Step, say},
     tidy, tools,
 };
@@ -28,6 +28,7 @@ pub(crate) fn run(root: &Path) -> Result<(), Failure> {
     for step in checks(root) {
         step.run()?;
     }
+    loom::run(root, &[])?;
     say("\n== tidy");
     tidy::run(root)?;
     say(&format!("\nall checks passed in {:.0} s", begun.elapsed().as_secs_f64()));

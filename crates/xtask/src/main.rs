@@ -1,9 +1,10 @@
-//! Commands for working on jeton: `cargo xtask setup|test|ci|tidy|bench|fuzz`.
+//! Commands for working on jeton: `cargo xtask setup|test|ci|tidy|loom|bench|fuzz`.
 
 mod bench;
 mod ci;
 mod foreign;
 mod fuzz;
+mod loom;
 mod step;
 mod tidy;
 mod tools;
@@ -19,8 +20,9 @@ usage: cargo xtask COMMAND
 
   setup                    install what the tests need: tools, and the programs of others under target/foreign
   test [-- ARGS]           setup, then every test of the workspace; ARGS go to `cargo nextest run`
-  ci                       test, then fmt, clippy, feature checks, deny, doc and tidy
+  ci                       test, then fmt, clippy, feature checks, deny, doc, loom and tidy
   tidy                     the rules of the house that a program can check
+  loom [-- ARGS]           the models of what threads do at once, in every order; ARGS go to the test harness
   bench [NAME] [-- ARGS]   all benchmarks, or the one named; ARGS go to the benchmark
   fuzz [--seconds N] [TARGET]
                            all fuzz targets, or the one named, for N seconds each (20), two at once
@@ -54,6 +56,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         (["test"], passed) => ci::test(root, passed),
         (["ci"], []) => ci::run(root),
         (["tidy"], []) => tidy::run(root),
+        (["loom"], passed) => loom::run(root, passed),
         (["fuzz", words @ ..], []) => fuzz::run(root, words),
         (["bench"], passed) => bench::all(root, passed),
         (["bench", name], passed) => bench::one(root, name, passed),
