@@ -5,6 +5,7 @@ mod ci;
 mod foreign;
 mod fuzz;
 mod loom;
+mod sim;
 mod step;
 mod tidy;
 mod tools;
@@ -26,6 +27,7 @@ usage: cargo xtask COMMAND
   bench [NAME] [-- ARGS]   all benchmarks, or the one named; ARGS go to the benchmark
   fuzz [--seconds N] [TARGET]
                            all fuzz targets, or the one named, for N seconds each (20), two at once
+  sim [OPTIONS]            worlds in virtual time: --seeds N, --seed S, --hours H, --trace
   help                     this text
 
 Each step prints its name and its time. The first failure ends the run and says which command to run alone.";
@@ -58,6 +60,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         (["tidy"], []) => tidy::run(root),
         (["loom"], passed) => loom::run(root, passed),
         (["fuzz", words @ ..], []) => fuzz::run(root, words),
+        (["sim", options @ ..], []) => sim::run(root, options),
         (["bench"], passed) => bench::all(root, passed),
         (["bench", name], passed) => bench::one(root, name, passed),
         _ => Err(Failure::new(format!("`cargo xtask {}` is not a command", arguments.join(" ")))

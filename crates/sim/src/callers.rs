@@ -1,0 +1,202 @@
+//! Those who want tokens: one by one and in crowds, by every door, with deadlines of their own; some go away.
+
+use crate::api::CallTag;
+use crate::clock::millis;
+use crate::event::{Ending, Entry, Event, Failure, LineId};
+use crate::fault::FaultKind;
+use crate::plan::{Stream, exponential};
+use crate::world::{Clients, World};
+use fastrand::Rng;
+use http::Request;
+use jeton::bearer::BearerError;
+use jeton::{CachedToken, ErrorCode, TokenError, TokenErrorKind};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+use tower_service::Service as _;
+
+/// Two waits for a token of the manager's default 15 s, two waits of the guard for its keys, and the API itself.
+const BEARER_WAIT: Duration = Duration::from_secs(45);
+
+/// One caller, until `until`.
+pub async fn caller(world: Arc<World>, number: u8, until: Instant) {
+    let mut random = world.plan.stream(Stream::Caller(number));
+    loop {
+        sleep(exponential(&mut random, world.plan.mean_gap)).await;
+        if until <= Instant::now() {
+            return;
+        }
+        let key = random.u8(0..world.plan.keys);
+        // Now and then a crowd comes at once.
+        let crowd = if random.u8(0..12) == 0 { random.usize(2..16) } else { 1 };
+        let mut calls = Vec::new();
+        for _ in 0..crowd {
+            let call = Call::draw(&mut random, &world, key);
+            if crowd == 1 {
+                call.make(&world).await;
+            } else {
+                let world = Arc::clone(&world);
+                calls.push(tokio::spawn(async move { call.make(&world).await }));
+            }
+        }
+        for call in calls {
+            // A panic has been noted where it happened.
+            let _ended = call.await;
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// The hit path, and waiting when it has nothing.
+    AtOnce,
+    Within,
+    Bearer,
+}
+
+/// One call as it was drawn.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    key: u8,
+    way: Way,
+    wait: Duration,
+    /// How long the caller stays, if it goes away.
+    stays: Option<Duration>,
+    /// Whether it shows the token to the API itself.
+    shows: bool,
+}
+
+impl Call {
+    fn draw(random: &mut Rng, world: &World, key: u8) -> Self {
+        let way = match random.u8(0..10) {
+            0..=3 => Way::AtOnce,
+            4..=8 => Way::Within,
+            _ => Way::Bearer,
+        };
+        let wait_ms = if random.bool() { random.u64(3_000..20_000) } else { random.u64(0..3_000) };
+        let fickle = random.u8(0..8) == 0 && world.weather.chance() > 0.0;
+        let stays = fickle.then(|| Duration::from_millis(random.u64(1..120)));
+        Self { key, way, wait: Duration::from_millis(wait_ms), stays, shows: random.u8(0..3) == 0 }
+    }
+
+    async fn make(self, world: &World) {
+        let Some(client) = world.client() else {
+            return;
+        };
+        let line = LineId { manager: client.number, key: self.key };
+        match self.way {
+            Way::AtOnce => {
+                let token = client.doors.get(usize::from(self.key)).and_then(|door| door.at_once());
+                let token = token.map(|token| world.journal.number_of(token));
+                world.journal.record(&Event::AtOnce { line, token });
+                if token.is_none() {
+                    self.follow(world, line, Entry::Within, self.wait, self.within(world, &client, line))
+                        .await;
+                }
+            }
+            Way::Within => {
+                self.follow(world, line, Entry::Within, self.wait, self.within(world, &client, line)).await;
+            }
+            Way::Bearer => {
+                self.follow(world, line, Entry::Bearer, BEARER_WAIT, self.bearer(world, &client, line)).await;
+            }
+        }
+    }
+
+    /// Tells the journal of a call from its beginning to its end, and goes away in between if it was drawn so.
+    async fn follow<F, R>(self, world: &World, line: LineId, entry: Entry, wait: Duration, calling: F)
+    where
+        F: FnOnce(u64) -> R,
+        R: Future<Output = Ending>,
+    {
+        let call = world.journal.next_call();
+        world.journal.record(&Event::CallBegan { call, line, entry, wait_ms: millis(wait) });
+        let ending = match self.stays {
+            None => calling(call).await,
+            Some(stays) => timeout(stays, calling(call)).await.unwrap_or_else(|_| {
+                world.journal.fault(FaultKind::CancelledCaller);
+                Ending::Cancelled
+            }),
+        };
+        world.journal.record(&Event::CallEnded { call, ending });
+    }
+
+    fn within<'a>(
+        self,
+        world: &'a World,
+        client: &'a Clients,
+        line: LineId,
+    ) -> impl FnOnce(u64) -> std::pin::Pin<Box<dyn Future<Output = Ending> + Send + 'a>> + 'a {
+        move |call| {
+            Box::pin(async move {
+                let Some(door) = client.doors.get(usize::from(self.key)) else {
+                    return Ending::Failed(Failure::Other);
+                };
+                match door.within(self.wait).await {
+                    Ok(token) => {
+                        let number = world.journal.number_of(token.id());
+                        world.journal.record(&Event::Given { call, token: number });
+                        look_at(world, call, &token);
+                        if self.shows && !world.api.takes(number) {
+                            world.journal.record(&Event::Rejected { line, token: number });
+                            door.reject(token.id());
+                        }
+                        Ending::Token
+                    }
+                    Err(error) => Ending::Failed(failure(world, &error)),
+                }
+            })
+        }
+    }
+
+    fn bearer<'a>(
+        self,
+        world: &'a World,
+        client: &'a Clients,
+        line: LineId,
+    ) -> impl FnOnce(u64) -> std::pin::Pin<Box<dyn Future<Output = Ending> + Send + 'a>> + 'a {
+        move |call| {
+            Box::pin(async move {
+                let Some(mut service) = client.bearers.get(usize::from(self.key)).cloned() else {
+                    return Ending::Failed(Failure::Other);
+                };
+                let mut request = Request::new(());
+                *request.uri_mut() = http::Uri::from_static("http://localhost/orders");
+                request.extensions_mut().insert(CallTag { call, line, sent: Arc::new(AtomicU32::new(0)) });
+                if poll_fn(|context| service.poll_ready(context)).await.is_err() {
+                    return Ending::Failed(Failure::Other);
+                }
+                match service.call(request).await {
+                    Ok(response) => Ending::Answered(response.status().as_u16()),
+                    Err(BearerError::Token(error)) => Ending::Failed(failure(world, &error)),
+                    Err(BearerError::PlainHttp { .. } | BearerError::Inner(_)) => {
+                        Ending::Failed(Failure::Other)
+                    }
+                }
+            })
+        }
+    }
+}
+
+/// Now and then somebody prints the token.
+fn look_at(world: &World, call: u64, token: &CachedToken) {
+    if call.is_multiple_of(16) {
+        world.canaries.look(&world.journal, "Debug of a token", token);
+    }
+}
+
+fn failure(world: &World, error: &TokenError) -> Failure {
+    world.canaries.look(&world.journal, "Debug of an error", error);
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(shown) = cause {
+        world.canaries.look(&world.journal, "Display of an error", &format_args!("{shown}"));
+        cause = shown.source();
+    }
+    match error.kind() {
+        TokenErrorKind::DeadlinePassed { .. } => Failure::Deadline,
+        TokenErrorKind::Refused { error: ErrorCode::InvalidClient, .. } => Failure::InvalidClient,
+        _ => Failure::Other,
+    }
+}

@@ -1,0 +1,135 @@
+//! Many worlds, on as many threads as there are processors, and what is said about them.
+
+use crate::authority::SetupError;
+use crate::checker::{Rules, Violation};
+use crate::clock::{BootClock, millis};
+use crate::door::{AsItIs, Workshop};
+use crate::fault::FaultCounts;
+use crate::journal::{Summary, Trace};
+use crate::plan::Plan;
+use crate::world;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// The most failed seeds that a report names.
+const MOST_FAILURES: usize = 20;
+
+/// Which worlds to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Seeds {
+    /// The first seed.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+    /// How long each lasts.
+    pub lasts: Duration,
+}
+
+/// What became of them.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Worlds that were run.
+    pub worlds: u64,
+    /// The virtual time of all of them together.
+    pub simulated: Duration,
+    /// Token requests of all clients.
+    pub token_requests: u64,
+    /// Calls that may wait, of all callers.
+    pub calls: u64,
+    /// Faults that took effect.
+    pub faults: FaultCounts,
+    /// Worlds in which an invariant did not hold.
+    pub failed: u64,
+    /// The first of them, by seed.
+    pub failures: Vec<(u64, Violation)>,
+    /// Worlds that could not be set up.
+    pub setup_errors: Vec<String>,
+    lasts_hours: u64,
+}
+
+/// Runs one world with the real client.
+///
+/// # Errors
+/// [`SetupError`] when it cannot be set up.
+pub fn run_one(seed: u64, lasts: Duration, trace: Trace) -> Result<Summary, SetupError> {
+    let plan = Plan::of(seed, lasts);
+    let workshop: Arc<dyn Workshop> = Arc::new(AsItIs);
+    world::run(&plan, &rules_for(&plan), &workshop, trace)
+}
+
+/// What the real client promises in this world. It has no use for the time since boot yet: a life is judged by the wall.
+pub fn rules_for(_plan: &Plan) -> Rules {
+    Rules::of_defaults(BootClock::Absent)
+}
+
+/// Runs all worlds with the real client.
+pub fn run(seeds: Seeds) -> Report {
+    let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let next = AtomicU64::new(seeds.first);
+    let end = seeds.first.saturating_add(seeds.count);
+    let report = Mutex::new(Report { lasts_hours: seeds.lasts.as_secs() / 3600, ..Report::default() });
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    let outcome = run_one(seed, seeds.lasts, Trace::Hashed);
+                    let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+                    report.add(seed, seeds.lasts, outcome);
+                }
+            });
+        }
+    });
+    let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.failures.sort_by_key(|(seed, _)| *seed);
+    report.failures.truncate(MOST_FAILURES);
+    report
+}
+
+impl Report {
+    fn add(&mut self, seed: u64, lasts: Duration, outcome: Result<Summary, SetupError>) {
+        self.worlds += 1;
+        let summary = match outcome {
+            Ok(summary) => summary,
+            Err(error) => return self.setup_errors.push(format!("seed {seed}: {error}")),
+        };
+        self.simulated += lasts;
+        self.token_requests += summary.token_requests;
+        self.calls += summary.calls;
+        self.faults.merge(&summary.faults);
+        self.failed += u64::from(!summary.violations.is_empty());
+        if let Some(first) = summary.violations.into_iter().next() {
+            self.failures.push((seed, first));
+        }
+    }
+
+    /// Whether every invariant held in every world.
+    pub fn is_clean(&self) -> bool {
+        self.failed == 0 && self.setup_errors.is_empty()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "worlds            {:>12}", self.worlds)?;
+        writeln!(f, "simulated hours   {:>12}", millis(self.simulated) / 3_600_000)?;
+        writeln!(f, "token requests    {:>12}", self.token_requests)?;
+        writeln!(f, "calls that wait   {:>12}", self.calls)?;
+        writeln!(f, "faults            {:>12}", self.faults.total())?;
+        for (kind, count) in self.faults.iter() {
+            writeln!(f, "  {kind:<30} {count:>10}")?;
+        }
+        writeln!(f, "failed worlds     {:>12}", self.failed)?;
+        for (seed, violation) in &self.failures {
+            writeln!(f, "seed {seed}: {violation}")?;
+            writeln!(f, "  again: cargo xtask sim --seed {seed} --hours {} --trace", self.lasts_hours)?;
+        }
+        self.setup_errors.iter().try_for_each(|error| writeln!(f, "{error}"))
+    }
+}
