@@ -2,6 +2,7 @@
 
 use crate::event::{Event, LineId};
 use crate::journal::Journal;
+use crate::usher::Usher;
 use crate::weather::Weather;
 use fastrand::Rng;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -11,8 +12,8 @@ use jeton_guard::{Guard, GuardService};
 use std::convert::Infallible;
 use std::future::{Future, ready};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -36,7 +37,10 @@ pub struct Api {
     guarded: GuardService<Orders>,
     journal: Arc<Journal>,
     weather: Arc<Weather>,
-    random: Arc<Mutex<Rng>>,
+    usher: Arc<Usher>,
+    seed: u64,
+    /// The guard is asked by one at a time: those who wait for its keys would be woken in any order.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What is behind the guard.
@@ -45,23 +49,29 @@ pub struct Orders;
 
 impl Api {
     /// An API behind `guard`.
-    pub fn new(guard: &Guard, journal: Arc<Journal>, weather: Arc<Weather>, random: Rng) -> Self {
-        let random = Arc::new(Mutex::new(random));
-        Self { guarded: guard.layer().layer(Orders), journal, weather, random }
+    pub fn new(
+        guard: &Guard,
+        journal: Arc<Journal>,
+        weather: Arc<Weather>,
+        usher: Arc<Usher>,
+        seed: u64,
+    ) -> Self {
+        let turn = Arc::default();
+        Self { guarded: guard.layer().layer(Orders), journal, weather, usher, seed, turn }
     }
 
-    /// Whether the API takes a token that the guard takes; a fault is told when it does not.
-    pub fn takes(&self, token: u32) -> bool {
-        let draw = self.random.lock().unwrap_or_else(PoisonError::into_inner).f64();
-        let refusal = self.weather.refusal(token, draw);
+    /// Whether the API takes from `call` a token that the guard takes; a fault is told when it does not.
+    pub fn takes(&self, token: u32, call: u64) -> bool {
+        let refusal = self.weather.refusal(token, self.random_of(call).f64());
         if let Some(kind) = refusal {
             self.journal.fault(kind);
         }
         refusal.is_none()
     }
 
-    fn latency(&self) -> Duration {
-        Duration::from_millis(self.random.lock().unwrap_or_else(PoisonError::into_inner).u64(1..30))
+    /// Random numbers that depend on the call alone, and not on who else is there.
+    fn random_of(&self, call: u64) -> Rng {
+        Rng::with_seed(self.seed ^ call.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 }
 
@@ -85,9 +95,20 @@ impl Service<Request<()>> for Api {
         let times_sent = tag.sent.fetch_add(1, Ordering::Relaxed);
         let mut api = self.clone();
         Box::pin(async move {
-            sleep(api.latency()).await;
-            let response = if api.takes(token) { api.guarded.call(request).await? } else { refused() };
-            sleep(api.latency()).await;
+            let mut random = api.random_of(tag.call.wrapping_add(u64::from(times_sent) << 40));
+            let mut way = || sleep(Duration::from_millis(random.u64(1..30)));
+            let (there, back) = (way(), way());
+            api.usher.line_up(tag.call).await;
+            there.await;
+            api.usher.line_up(tag.call).await;
+            let response = if api.takes(token, tag.call) {
+                let _turn = Arc::clone(&api.turn).lock_owned().await;
+                api.guarded.call(request).await?
+            } else {
+                refused()
+            };
+            back.await;
+            api.usher.line_up(tag.call).await;
             match response.status() {
                 // The layer rejects the token of the first answer in the moment in which it comes; the second is final.
                 StatusCode::UNAUTHORIZED if times_sent == 0 => {

@@ -2,6 +2,7 @@
 
 use crate::api::CallTag;
 use crate::clock::millis;
+use crate::door::Door;
 use crate::event::{Ending, Entry, Event, Failure, LineId};
 use crate::fault::FaultKind;
 use crate::plan::{Stream, exponential};
@@ -9,8 +10,9 @@ use crate::world::{Clients, World};
 use fastrand::Rng;
 use http::Request;
 use jeton::bearer::BearerError;
-use jeton::{CachedToken, ErrorCode, TokenError, TokenErrorKind};
+use jeton::{CachedToken, ErrorCode, TokenError, TokenErrorKind, TokenId};
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -48,12 +50,27 @@ pub async fn caller(world: Arc<World>, number: u8, until: Instant) {
     }
 }
 
+/// Asks for a token, and goes away after a moment.
+pub async fn last_call(world: Arc<World>, key: u8, stays: Duration) {
+    let wait = Duration::from_secs(10);
+    Call { key, way: Way::Within, wait, stays: Some(stays), shows: false }.make(&world).await;
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Way {
     /// The hit path, and waiting when it has nothing.
     AtOnce,
     Within,
     Bearer,
+}
+
+/// A call under way: how it ends, and the token that its caller will show to the API.
+type Calling<'a> = Pin<Box<dyn Future<Output = (Ending, Option<Shown>)> + Send + 'a>>;
+
+/// A token that a caller shows to the API itself, and the door that it had it from.
+struct Shown {
+    door: Arc<dyn Door>,
+    id: TokenId,
 }
 
 /// One call as it was drawn.
@@ -92,12 +109,11 @@ impl Call {
                 let token = token.map(|token| world.journal.number_of(token));
                 world.journal.record(&Event::AtOnce { line, token });
                 if token.is_none() {
-                    self.follow(world, line, Entry::Within, self.wait, self.within(world, &client, line))
-                        .await;
+                    self.follow(world, line, Entry::Within, self.wait, self.within(world, &client)).await;
                 }
             }
             Way::Within => {
-                self.follow(world, line, Entry::Within, self.wait, self.within(world, &client, line)).await;
+                self.follow(world, line, Entry::Within, self.wait, self.within(world, &client)).await;
             }
             Way::Bearer => {
                 self.follow(world, line, Entry::Bearer, BEARER_WAIT, self.bearer(world, &client, line)).await;
@@ -109,43 +125,39 @@ impl Call {
     async fn follow<F, R>(self, world: &World, line: LineId, entry: Entry, wait: Duration, calling: F)
     where
         F: FnOnce(u64) -> R,
-        R: Future<Output = Ending>,
+        R: Future<Output = (Ending, Option<Shown>)>,
     {
         let call = world.journal.next_call();
         world.journal.record(&Event::CallBegan { call, line, entry, wait_ms: millis(wait) });
-        let ending = match self.stays {
+        let (ending, shown) = match self.stays {
             None => calling(call).await,
             Some(stays) => timeout(stays, calling(call)).await.unwrap_or_else(|_| {
                 world.journal.fault(FaultKind::CancelledCaller);
-                Ending::Cancelled
+                (Ending::Cancelled, None)
             }),
         };
         world.journal.record(&Event::CallEnded { call, ending });
+        world.usher.line_up(call).await;
+        if let Some(token) = shown {
+            show(world, line, call, &token);
+        }
     }
 
-    fn within<'a>(
-        self,
-        world: &'a World,
-        client: &'a Clients,
-        line: LineId,
-    ) -> impl FnOnce(u64) -> std::pin::Pin<Box<dyn Future<Output = Ending> + Send + 'a>> + 'a {
+    fn within<'a>(self, world: &'a World, client: &'a Clients) -> impl FnOnce(u64) -> Calling<'a> + 'a {
         move |call| {
             Box::pin(async move {
                 let Some(door) = client.doors.get(usize::from(self.key)) else {
-                    return Ending::Failed(Failure::Other);
+                    return (Ending::Failed(Failure::Other), None);
                 };
                 match door.within(self.wait).await {
                     Ok(token) => {
                         let number = world.journal.number_of(token.id());
                         world.journal.record(&Event::Given { call, token: number });
                         look_at(world, call, &token);
-                        if self.shows && !world.api.takes(number) {
-                            world.journal.record(&Event::Rejected { line, token: number });
-                            door.reject(token.id());
-                        }
-                        Ending::Token
+                        let shown = Shown { door: Arc::clone(door), id: token.id() };
+                        (Ending::Token, self.shows.then_some(shown))
                     }
-                    Err(error) => Ending::Failed(failure(world, &error)),
+                    Err(error) => (Ending::Failed(failure(world, &error)), None),
                 }
             })
         }
@@ -156,27 +168,37 @@ impl Call {
         world: &'a World,
         client: &'a Clients,
         line: LineId,
-    ) -> impl FnOnce(u64) -> std::pin::Pin<Box<dyn Future<Output = Ending> + Send + 'a>> + 'a {
+    ) -> impl FnOnce(u64) -> Calling<'a> + 'a {
         move |call| {
             Box::pin(async move {
                 let Some(mut service) = client.bearers.get(usize::from(self.key)).cloned() else {
-                    return Ending::Failed(Failure::Other);
+                    return (Ending::Failed(Failure::Other), None);
                 };
                 let mut request = Request::new(());
                 *request.uri_mut() = http::Uri::from_static("http://localhost/orders");
                 request.extensions_mut().insert(CallTag { call, line, sent: Arc::new(AtomicU32::new(0)) });
                 if poll_fn(|context| service.poll_ready(context)).await.is_err() {
-                    return Ending::Failed(Failure::Other);
+                    return (Ending::Failed(Failure::Other), None);
                 }
-                match service.call(request).await {
+                let ending = match service.call(request).await {
                     Ok(response) => Ending::Answered(response.status().as_u16()),
                     Err(BearerError::Token(error)) => Ending::Failed(failure(world, &error)),
                     Err(BearerError::PlainHttp { .. } | BearerError::Inner(_)) => {
                         Ending::Failed(Failure::Other)
                     }
-                }
+                };
+                (ending, None)
             })
         }
+    }
+}
+
+/// Shows a token to the API itself, and rejects it when that refuses it.
+fn show(world: &World, line: LineId, call: u64, token: &Shown) {
+    let number = world.journal.number_of(token.id);
+    if !world.api.takes(number, call) {
+        world.journal.record(&Event::Rejected { line, token: number });
+        token.door.reject(token.id);
     }
 }
 
@@ -189,6 +211,7 @@ fn look_at(world: &World, call: u64, token: &CachedToken) {
 
 fn failure(world: &World, error: &TokenError) -> Failure {
     world.canaries.look(&world.journal, "Debug of an error", error);
+    world.journal.remark(error);
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(shown) = cause {
         world.canaries.look(&world.journal, "Display of an error", &format_args!("{shown}"));

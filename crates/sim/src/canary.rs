@@ -72,9 +72,13 @@ impl LogReader {
     }
 
     fn read(&self, metadata: &Metadata<'_>, text: &str) {
-        if self.canaries.are_in(text)
-            && let Some(journal) = self.journal.upgrade()
-        {
+        let Some(journal) = self.journal.upgrade() else {
+            return;
+        };
+        if metadata.is_event() && !metadata.target().starts_with("jeton_server") {
+            journal.remark(&text);
+        }
+        if self.canaries.are_in(text) {
             let place = format!("the log: {} at {}", metadata.target(), metadata.level());
             journal.record(&Event::Leaked { place });
         }

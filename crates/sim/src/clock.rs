@@ -80,19 +80,18 @@ impl ClientClock {
     pub fn new(world: Arc<WorldClock>, boot: BootClock) -> Self {
         Self { world, boot }
     }
-
-    /// The time since boot, where the machine can tell.
-    pub fn time_since_boot(&self) -> Option<Duration> {
-        match self.boot {
-            BootClock::Present => Some(Duration::from_millis(self.world.moment().boot_ms)),
-            BootClock::Absent => None,
-        }
-    }
 }
 
 impl Clock for ClientClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_unix_millis(self.world.moment().wall_ms)
+    }
+
+    fn since_boot(&self) -> Option<Duration> {
+        match self.boot {
+            BootClock::Present => Some(Duration::from_millis(self.world.moment().boot_ms)),
+            BootClock::Absent => None,
+        }
     }
 }
 

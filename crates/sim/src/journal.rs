@@ -32,7 +32,7 @@ pub struct Journal {
 #[derive(Debug)]
 struct State {
     checker: Checker,
-    hasher: DefaultHasher,
+    trace_hash: u64,
     lines: Option<Vec<String>>,
     faults: FaultCounts,
     token_requests: u64,
@@ -61,7 +61,7 @@ impl Journal {
     pub fn new(clock: Arc<WorldClock>, rules: Rules, trace: Trace) -> Arc<Self> {
         let state = State {
             checker: Checker::new(rules),
-            hasher: DefaultHasher::new(),
+            trace_hash: 0,
             lines: match trace {
                 Trace::Hashed => None,
                 Trace::Kept => Some(Vec::new()),
@@ -87,8 +87,10 @@ impl Journal {
     pub fn record(&self, event: &Event) {
         let now = self.clock.moment();
         let mut state = self.state();
-        now.hash(&mut state.hasher);
-        event.hash(&mut state.hasher);
+        // A sum, because the order within one millisecond is not all the seed's: see `usher`.
+        let mut hasher = DefaultHasher::new();
+        (now, event).hash(&mut hasher);
+        state.trace_hash = state.trace_hash.wrapping_add(hasher.finish());
         match event {
             Event::Fault(kind) => state.faults.add(*kind),
             Event::RequestSent { .. } => state.token_requests += 1,
@@ -101,6 +103,14 @@ impl Journal {
             lines.push(format!("{:>10} {event}", now.timers_ms));
             let broken = checker.violations().iter().skip(before);
             lines.extend(broken.map(|violation| format!("{:>10} !! {violation}", now.timers_ms)));
+        }
+    }
+
+    /// Adds a line to the trace that is no event: what helps to read it.
+    pub fn remark(&self, remark: &dyn std::fmt::Display) {
+        let now = self.clock.moment();
+        if let Some(lines) = &mut self.state().lines {
+            lines.push(format!("{:>10}   ({remark})", now.timers_ms));
         }
     }
 
@@ -136,7 +146,7 @@ impl Journal {
     pub fn summary(&self) -> Summary {
         let state = self.state();
         Summary {
-            trace_hash: state.hasher.finish(),
+            trace_hash: state.trace_hash,
             lines: state.lines.clone().unwrap_or_default(),
             violations: state.checker.violations().to_vec(),
             faults: state.faults.clone(),

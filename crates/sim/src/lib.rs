@@ -21,5 +21,6 @@ pub mod network;
 pub mod plan;
 pub mod schedule;
 pub mod seeds;
+pub mod usher;
 pub mod weather;
 pub mod world;

@@ -355,9 +355,7 @@ impl Flying<'_> {
 
 impl Drop for Flying<'_> {
     fn drop(&mut self) {
-        let end = if std::thread::panicking() {
-            RequestEnd::Broken
-        } else if self.sent.elapsed() >= self.limits.time {
+        let end = if !std::thread::panicking() && self.sent.elapsed() >= self.limits.time {
             RequestEnd::TimedOut
         } else {
             RequestEnd::Abandoned

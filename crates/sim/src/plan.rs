@@ -1,6 +1,7 @@
 //! What a seed makes of a world: how it is set up, and the streams of random numbers for what happens in it.
 
 use crate::authority::Reissue;
+use crate::checker::QuotaRule;
 use crate::clock::BootClock;
 use fastrand::Rng;
 use std::time::Duration;
@@ -29,6 +30,22 @@ pub struct Plan {
     pub mean_gap: Duration,
     /// How likely a request meets a fault when it storms.
     pub storm_chance: f64,
+    /// How many token requests its client may make.
+    pub quota: QuotaRule,
+    /// How its client ends.
+    pub exit: Exit,
+}
+
+/// How a client ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// Its last handle is dropped.
+    Dropped,
+    /// It is closed, and may drain for so long; its handles live on.
+    Closed {
+        /// In milliseconds.
+        within_ms: u64,
+    },
 }
 
 impl Plan {
@@ -46,6 +63,16 @@ impl Plan {
             callers: random.u8(2..5),
             mean_gap: Duration::from_secs(random.u64(30..120)),
             storm_chance: 0.2 + 0.5 * random.f64(),
+            quota: if random.u8(0..3) == 0 {
+                QuotaRule { interval_ms: 500, burst: 8 }
+            } else {
+                QuotaRule { interval_ms: 100, burst: 100 }
+            },
+            exit: if random.bool() {
+                Exit::Dropped
+            } else {
+                Exit::Closed { within_ms: random.u64(0..5_000) }
+            },
         }
     }
 

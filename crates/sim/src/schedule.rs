@@ -121,14 +121,14 @@ async fn happen(
             world.weather.set_secret_fault(Some(FaultKind::SecretLearntLate));
             rotate(&world, *generation);
             sleep(seconds(&mut random, 10..300)).await;
-            learn(&world, *generation);
+            learn(&world, *generation, &mut random);
             world.weather.set_secret_fault(None);
         }
         Incident::SecretLearntEarly => {
             let mut generation = generation.lock().await;
             *generation += 1;
             world.weather.set_secret_fault(Some(FaultKind::SecretLearntEarly));
-            learn(&world, *generation);
+            learn(&world, *generation, &mut random);
             sleep(seconds(&mut random, 5..120)).await;
             rotate(&world, *generation);
             world.weather.set_secret_fault(None);
@@ -153,8 +153,11 @@ fn rotate(world: &World, generation: u32) {
     }
 }
 
-fn learn(world: &World, generation: u32) {
-    if let Err(error) = world.learn_secret(&secret(generation)) {
+/// Mostly while it runs; now and then by a restart.
+fn learn(world: &World, generation: u32, random: &mut Rng) {
+    if random.u8(0..4) > 0 {
+        world.learn_secret(&secret(generation));
+    } else if let Err(error) = world.restart(&secret(generation)) {
         world.journal.record(&Event::Panicked { message: error.to_string() });
     }
 }

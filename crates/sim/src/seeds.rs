@@ -1,13 +1,14 @@
 //! Many worlds, on as many threads as there are processors, and what is said about them.
 
 use crate::authority::SetupError;
-use crate::checker::{Rules, Violation};
-use crate::clock::{BootClock, millis};
+use crate::checker::{Invariant, Rules, Violation};
+use crate::clock::millis;
 use crate::door::{AsItIs, Workshop};
 use crate::fault::FaultCounts;
 use crate::journal::{Summary, Trace};
 use crate::plan::Plan;
 use crate::world;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,6 +44,8 @@ pub struct Report {
     pub faults: FaultCounts,
     /// Worlds in which an invariant did not hold.
     pub failed: u64,
+    /// How many of them by what was broken first.
+    pub broken: BTreeMap<Invariant, u64>,
     /// The first of them, by seed.
     pub failures: Vec<(u64, Violation)>,
     /// Worlds that could not be set up.
@@ -60,9 +63,9 @@ pub fn run_one(seed: u64, lasts: Duration, trace: Trace) -> Result<Summary, Setu
     world::run(&plan, &rules_for(&plan), &workshop, trace)
 }
 
-/// What the real client promises in this world. It has no use for the time since boot yet: a life is judged by the wall.
-pub fn rules_for(_plan: &Plan) -> Rules {
-    Rules::of_defaults(BootClock::Absent)
+/// What the real client promises in this world.
+pub fn rules_for(plan: &Plan) -> Rules {
+    Rules { quota: Some(plan.quota), ..Rules::of_defaults(plan.boot) }
 }
 
 /// Runs all worlds with the real client.
@@ -105,6 +108,7 @@ impl Report {
         self.faults.merge(&summary.faults);
         self.failed += u64::from(!summary.violations.is_empty());
         if let Some(first) = summary.violations.into_iter().next() {
+            *self.broken.entry(first.invariant).or_default() += 1;
             self.failures.push((seed, first));
         }
     }
@@ -126,6 +130,9 @@ impl fmt::Display for Report {
             writeln!(f, "  {kind:<30} {count:>10}")?;
         }
         writeln!(f, "failed worlds     {:>12}", self.failed)?;
+        for (invariant, count) in &self.broken {
+            writeln!(f, "  {:<30} {count:>10}", invariant.id())?;
+        }
         for (seed, violation) in &self.failures {
             writeln!(f, "seed {seed}: {violation}")?;
             writeln!(f, "  again: cargo xtask sim --seed {seed} --hours {} --trace", self.lasts_hours)?;

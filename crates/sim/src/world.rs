@@ -4,17 +4,19 @@ use crate::api::Api;
 use crate::authority::{Authority, AuthoritySettings, ISSUER, SetupError};
 use crate::callers;
 use crate::canary::{Canaries, LogReader, PanicWatch, secret};
-use crate::checker::Rules;
-use crate::clock::{ClientClock, ServerClock, WorldClock};
+use crate::checker::{QuotaRule, Rules};
+use crate::clock::{ClientClock, ServerClock, WorldClock, millis};
 use crate::door::{Door, Workshop};
 use crate::event::Event;
+use crate::fault::FaultKind;
 use crate::journal::{Journal, Summary, Trace};
 use crate::network::{KeyRoute, Network};
-use crate::plan::{Plan, Stream};
+use crate::plan::{Exit, Plan, Stream};
 use crate::schedule;
+use crate::usher::Usher;
 use crate::weather::Weather;
 use jeton::bearer::{BearerLayer, BearerService};
-use jeton::{Clock, Secret, TokenKey, TokenManager};
+use jeton::{Clock, QuotaPolicy, Secret, TokenKey, TokenManager};
 use jeton_guard::Guard;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,6 +42,8 @@ pub struct World {
     pub authority: Arc<Authority>,
     /// Its API.
     pub api: Api,
+    /// Who is woken in one instant goes on in order.
+    pub usher: Arc<Usher>,
     /// What must not be printed.
     pub canaries: Canaries,
     network: Arc<Network>,
@@ -103,8 +107,40 @@ async fn live(world: Arc<World>) {
         // A panic has been noted where it happened.
         let _ended = task.await;
     }
-    world.clients().take();
-    world.journal.record(&Event::ManagersGone);
+    last_stand(&world).await;
+    let client = world.clients().take();
+    match world.plan.exit {
+        Exit::Dropped => {
+            drop(client);
+            world.journal.record(&Event::ManagersGone);
+            look_for_tasks(&world).await;
+        }
+        Exit::Closed { within_ms } => {
+            if let Some(client) = &client {
+                client.manager.close(Duration::from_millis(within_ms)).await;
+            }
+            world.journal.record(&Event::ManagersGone);
+            look_for_tasks(&world).await;
+        }
+    }
+}
+
+/// Callers who go away in the middle of a storm, so that the end comes while requests are in the air.
+async fn last_stand(world: &Arc<World>) {
+    world.journal.record(&Event::CalmEnded);
+    world.weather.set_chance(world.plan.storm_chance);
+    world.journal.clock().suspend(millis(world.plan.token_lifetime));
+    world.journal.fault(FaultKind::Suspend);
+    let callers: Vec<_> = (0..world.plan.keys)
+        .map(|key| tokio::spawn(callers::last_call(Arc::clone(world), key, Duration::from_millis(700))))
+        .collect();
+    for caller in callers {
+        // A panic has been noted where it happened.
+        let _ended = caller.await;
+    }
+}
+
+async fn look_for_tasks(world: &World) {
     sleep(AFTERMATH).await;
     let tasks = Handle::current().metrics().num_alive_tasks();
     world.journal.record(&Event::TasksLeft { tasks });
@@ -141,7 +177,9 @@ impl World {
             .exchange(Arc::new(KeyRoute(Arc::clone(&network))))
             .build()
             .map_err(|error| SetupError(error.to_string()))?;
-        let api = Api::new(&guard, Arc::clone(journal), Arc::clone(&weather), plan.stream(Stream::Api));
+        let usher = Arc::new(Usher::default());
+        let draws = plan.stream(Stream::Api).u64(..);
+        let api = Api::new(&guard, Arc::clone(journal), Arc::clone(&weather), Arc::clone(&usher), draws);
         let client_clock = workshop.clock(client_clock);
         let world = Self {
             plan,
@@ -149,6 +187,7 @@ impl World {
             weather,
             authority,
             api,
+            usher,
             canaries,
             network,
             client_clock,
@@ -156,16 +195,28 @@ impl World {
             clients: Mutex::new(None),
             managers: AtomicU32::new(0),
         };
-        world.learn_secret(&secret(0))?;
+        world.restart(&secret(0))?;
         Ok(Arc::new(world))
     }
 
-    /// The client is given a new secret: for now by a new manager.
-    pub fn learn_secret(&self, secret: &str) -> Result<(), SetupError> {
+    /// The client is told a new secret. Its refusals are forgotten, its tokens stay.
+    pub fn learn_secret(&self, secret: &str) {
+        if let Some(client) = self.client() {
+            client.manager.replace_client_secret(Secret::from(secret));
+            self.journal.record(&Event::SecretReplaced { manager: client.number });
+        }
+    }
+
+    /// The client is built anew, with this secret; the one before goes when its last caller does.
+    pub fn restart(&self, secret: &str) -> Result<(), SetupError> {
         let setup = |error: &dyn std::error::Error| SetupError(error.to_string());
         let number = self.managers.fetch_add(1, Ordering::Relaxed);
+        let QuotaRule { interval_ms, burst } = self.plan.quota;
+        let quota = QuotaPolicy::new(burst, Duration::from_millis(interval_ms));
         let manager = TokenManager::builder(format!("{ISSUER}/oauth/token"), crate::authority::CLIENT_ID)
             .client_secret(Secret::from(secret))
+            .request_quota(quota.map_err(|error| setup(&error))?)
+            .jitter_seed(self.plan.stream(Stream::Client).u64(..).wrapping_add(u64::from(number)))
             .clock(Arc::clone(&self.client_clock))
             .exchange(self.workshop.exchange(self.network.route_of(number)))
             .build()

@@ -24,7 +24,7 @@ fn one_seed_is_one_world() {
 
 #[test]
 fn every_invariant_holds_in_every_world_and_every_fault_took_effect() {
-    let seeds = Seeds { first: 0, count: 200, lasts: LASTS };
+    let seeds = Seeds { first: 0, count: 150, lasts: LASTS };
     let report = run(seeds);
     assert!(report.is_clean(), "{report}");
     assert_eq!(report.worlds, seeds.count);

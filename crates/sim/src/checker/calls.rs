@@ -2,6 +2,7 @@
 
 use super::tokens::Standing;
 use super::{Checker, Invariant};
+use crate::clock::BootClock;
 use crate::event::{Ending, Entry, Failure, LineId};
 use std::collections::BTreeMap;
 
@@ -31,9 +32,14 @@ impl Checker {
         let now_ms = self.now.timers_ms;
         let due_ms = now_ms.saturating_add(wait_ms).saturating_add(self.rules.slack_ms);
         let paused_until_ms = self.managers.get(&line.manager).map_or(0, |book| book.paused_until_ms);
+        // By a wall clock alone, a pause that is over comes to life again when that steps back into it.
+        let wall_alone = self.rules.boot == BootClock::Absent && self.stepped_back > 0;
         let served_since_ms = self.calm_since_ms.filter(|calm_ms| {
             let recovered_ms = paused_until_ms.max(*calm_ms) + self.rules.recovery_ms;
-            now_ms >= recovered_ms && wait_ms >= self.rules.least_wait_ms && !self.managers_gone
+            now_ms >= recovered_ms
+                && wait_ms >= self.rules.least_wait_ms
+                && !self.managers_gone
+                && !wall_alone
         });
         let pending = Pending {
             line,
@@ -118,7 +124,8 @@ impl Checker {
     /// A call that began after the credential changed asks the server.
     fn refused_from_memory(&mut self, call: u64, pending: &Pending) {
         let replaced = self.managers.get(&pending.line.manager).map_or(0, |book| book.secret_replaced);
-        let asked = self.lines.get(&pending.line).is_some_and(|book| book.refused.is_some());
+        let asked = self.managers.get(&pending.line.manager).is_some_and(|book| book.refused.is_some());
+        let asked = asked || self.is_held_back(pending.line.manager);
         if replaced > 0 && replaced < pending.began && !asked {
             let seen = format!("call {call} was refused from memory, though the credential had changed");
             self.violated(Invariant::TerminalError, seen);

@@ -9,7 +9,7 @@ mod requests;
 mod rules;
 mod tokens;
 
-pub use rules::{BreakerRule, Invariant, QuotaRule, RetryAfterReach, Rules, Violation};
+pub use rules::{BreakerRule, Invariant, QuotaRule, Rules, Violation};
 
 use crate::clock::Moment;
 use crate::event::{Event, LineId};

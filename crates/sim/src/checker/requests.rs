@@ -1,7 +1,7 @@
 //! The books on token requests: how many, when, and what has to keep them back (I3, I4, I8 to I12).
 
-use super::tokens::{Forced, GrantBook, Pause, Refused};
-use super::{Checker, Invariant, RetryAfterReach};
+use super::tokens::{Forced, GrantBook, Wanted};
+use super::{BreakerRule, Checker, Invariant};
 use crate::clock::Moment;
 use crate::event::{LineId, RequestEnd};
 use std::collections::BTreeMap;
@@ -28,6 +28,7 @@ struct InAir {
 #[derive(Clone, Debug, Default)]
 pub(super) struct ManagerBook {
     pause: Option<Pause>,
+    pub(super) refused: Option<Refused>,
     /// When it was last told a secret, in events.
     pub(super) secret_replaced: u64,
     failures_in_row: u32,
@@ -37,15 +38,33 @@ pub(super) struct ManagerBook {
     pub(super) paused_until_ms: u64,
 }
 
+/// A `Retry-After` in force.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    until_elapsed_ms: u64,
+    order: u64,
+}
+
+/// A refused credential that is remembered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    since_elapsed_ms: u64,
+    order: u64,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 enum BreakerBook {
     #[default]
     Closed,
     Open {
         since_elapsed_ms: u64,
+        order: u64,
+        openings: u32,
     },
     Probing {
         request: u64,
+        since_elapsed_ms: u64,
+        openings: u32,
     },
 }
 
@@ -54,12 +73,7 @@ impl Checker {
         let order = self.order;
         let book = self.managers.entry(manager).or_default();
         book.secret_replaced = order;
-        for (id, line) in &mut self.lines {
-            if id.manager == manager {
-                line.undisturbed = None;
-                line.refused = None;
-            }
-        }
+        book.refused = None;
     }
 
     pub(super) fn request_sent(&mut self, request: u64, line: LineId) {
@@ -87,10 +101,11 @@ impl Checker {
             return Forced::No;
         };
         let recent = book.run.filter(|(_, last_ms)| self.now.timers_ms <= last_ms + LONGEST_FLIGHT_MS);
-        match (book.wants_another_since, recent) {
+        match (book.wants_another, recent) {
             (None, _) => Forced::No,
-            (Some(rejected), Some((first, _))) if first < rejected => Forced::Perhaps,
-            (Some(_), _) => Forced::Yes,
+            (Some(Wanted::Perhaps), _) => Forced::Perhaps,
+            (Some(Wanted::Since(rejected)), Some((first, _))) if first < rejected => Forced::Perhaps,
+            (Some(Wanted::Since(_)), _) => Forced::Yes,
         }
     }
 
@@ -99,15 +114,15 @@ impl Checker {
         let Some(book) = self.lines.get(&line) else {
             return;
         };
-        let (wanted, now_ms) = (book.wants_another_since, self.now.timers_ms);
+        let (wanted, now_ms) = (book.wants_another, self.now.timers_ms);
         let mut crowd = Vec::new();
         for request in &book.in_air {
             if let Some(in_air) = self.requests.in_air.get_mut(request)
                 && !in_air.superseded
             {
-                // A flight that had not taken off when the token was rejected cannot be called back.
+                // A flight that was not begun for the rejection may try again after it, and may only be about to take off.
                 let took_off_with_it = in_air.sent.timers_ms == now_ms;
-                let allowed = wanted.is_some_and(|rejected| took_off_with_it || rejected > in_air.order);
+                let allowed = wanted.is_some() && (in_air.forced != Forced::Yes || took_off_with_it);
                 in_air.superseded = true;
                 if !allowed {
                     crowd.push(*request);
@@ -125,7 +140,8 @@ impl Checker {
         let Some(last) = self.lines.get(&line).and_then(|book| book.undisturbed) else {
             return;
         };
-        if self.stepped > last.first_came {
+        // A token that was granted again keeps the earliest of its ends.
+        if self.stepped > last.first_came || self.has_ended(line, last.token) {
             return;
         }
         let wall_ms = self.now.wall_ms.saturating_sub(last.grant.sent.wall_ms);
@@ -155,11 +171,7 @@ impl Checker {
     }
 
     fn not_paused(&mut self, line: LineId) {
-        let pause = match self.rules.retry_after {
-            RetryAfterReach::KeyUnlessForced if self.forced(line) != Forced::No => None,
-            RetryAfterReach::KeyUnlessForced => self.lines.get(&line).and_then(|book| book.pause),
-            RetryAfterReach::Manager => self.managers.get(&line.manager).and_then(|book| book.pause),
-        };
+        let pause = self.managers.get(&line.manager).and_then(|book| book.pause);
         if let Some(pause) = pause
             && self.elapsed_ms < pause.until_elapsed_ms
             && self.stepped_back <= pause.order
@@ -171,7 +183,7 @@ impl Checker {
     }
 
     fn not_refused(&mut self, line: LineId) {
-        let Some(refused) = self.lines.get(&line).and_then(|book| book.refused) else {
+        let Some(refused) = self.managers.get(&line.manager).and_then(|book| book.refused) else {
             return;
         };
         let since_ms = self.elapsed_ms - refused.since_elapsed_ms;
@@ -186,23 +198,37 @@ impl Checker {
             return;
         };
         let (elapsed_ms, stepped_back) = (self.elapsed_ms, self.stepped_back);
-        let order = self.order;
         let book = self.managers.entry(line.manager).or_default();
+        let probing = |openings| BreakerBook::Probing { request, since_elapsed_ms: elapsed_ms, openings };
         let seen = match book.breaker {
             BreakerBook::Closed => None,
-            BreakerBook::Open { since_elapsed_ms } => {
-                book.breaker = BreakerBook::Probing { request };
+            BreakerBook::Open { since_elapsed_ms, order, openings } => {
+                book.breaker = probing(openings);
                 let open_ms = elapsed_ms - since_elapsed_ms;
-                let early = open_ms < rule.least_window_ms && stepped_back < order;
+                let early = open_ms < rule.window_ms(openings) && stepped_back <= order;
                 early.then(|| format!("{line} sent a request {open_ms} ms after the breaker opened"))
             }
-            BreakerBook::Probing { request } => {
+            BreakerBook::Probing { since_elapsed_ms, openings, .. }
+                if elapsed_ms - since_elapsed_ms >= rule.probe_lost_ms =>
+            {
+                book.breaker = probing(openings);
+                None
+            }
+            BreakerBook::Probing { request, .. } => {
                 Some(format!("{line} sent a request beside the probe {request}"))
             }
         };
         if let Some(seen) = seen {
             self.violated(Invariant::Breaker, seen);
         }
+    }
+
+    /// Whether a pause or the breaker may keep this manager from sending anything.
+    pub(super) fn is_held_back(&self, manager: u32) -> bool {
+        self.managers.get(&manager).is_some_and(|book| {
+            let is_closed = matches!(book.breaker, BreakerBook::Closed);
+            !is_closed || self.now.timers_ms < book.paused_until_ms
+        })
     }
 
     fn within_the_quota(&mut self, line: LineId) {
@@ -234,10 +260,9 @@ impl Checker {
                 self.may_pause(line.manager, self.rules.terminal_ms.saturating_mul(10));
                 let refused = Refused { since_elapsed_ms: self.elapsed_ms, order: self.order };
                 let replaced = self.managers.get(&line.manager).map_or(0, |book| book.secret_replaced);
-                let book = self.line(line);
-                book.undisturbed = None;
-                if !in_air.superseded && replaced < in_air.order {
-                    book.refused = Some(refused);
+                self.line(line).undisturbed = None;
+                if replaced < in_air.order {
+                    self.managers.entry(line.manager).or_default().refused = Some(refused);
                 }
             }
             RequestEnd::Answered { status: _, retry_after_ms } => {
@@ -253,6 +278,8 @@ impl Checker {
     }
 
     fn token_arrived(&mut self, in_air: &InAir, token: u32, life_ms: u64) {
+        // Whoever is granted a token is not refused.
+        self.managers.entry(in_air.line.manager).or_default().refused = None;
         let grant = GrantBook { sent: in_air.sent, life_ms, order: self.order };
         let alive = grant.is_alive_by_wall(self.now) && grant.is_alive_by_boot(self.now);
         if in_air.superseded {
@@ -270,12 +297,10 @@ impl Checker {
         let longer = |old: Option<Pause>| {
             old.is_none_or(|old| old.until_elapsed_ms < pause.until_elapsed_ms).then_some(pause).or(old)
         };
-        let book = self.line(line);
-        book.pause = longer(book.pause);
         let book = self.managers.entry(line.manager).or_default();
         book.pause = longer(book.pause);
-        // A client without a clock that never steps may wait up to twice as long.
-        self.may_pause(line.manager, pause_ms.saturating_mul(2));
+        // Half as long again spreads a fleet, and a client without a clock that never steps may wait for twice that.
+        self.may_pause(line.manager, pause_ms.saturating_mul(3));
     }
 
     fn may_pause(&mut self, manager: u32, for_ms: u64) {
@@ -289,23 +314,34 @@ impl Checker {
             return;
         };
         let failed = match end {
-            RequestEnd::Broken | RequestEnd::TimedOut => true,
-            RequestEnd::Answered { status, .. } => status >= 500,
-            RequestEnd::Granted { .. } | RequestEnd::InvalidClient => false,
+            RequestEnd::Broken | RequestEnd::TimedOut => Some(true),
+            RequestEnd::Answered { status, .. } => Some(status >= 500),
+            RequestEnd::Granted { .. } | RequestEnd::InvalidClient => Some(false),
             // The client's own doing says nothing about the server.
-            RequestEnd::Abandoned => return,
+            RequestEnd::Abandoned => None,
         };
-        let elapsed_ms = self.elapsed_ms;
+        let (elapsed_ms, order) = (self.elapsed_ms, self.order);
         let book = self.managers.entry(line.manager).or_default();
-        let open = BreakerBook::Open { since_elapsed_ms: elapsed_ms };
-        book.failures_in_row = if failed { book.failures_in_row + 1 } else { 0 };
-        book.breaker = match book.breaker {
-            BreakerBook::Closed if book.failures_in_row >= rule.opens_after => open,
-            BreakerBook::Probing { request: probe } if failed && probe == request => open,
-            other if failed => other,
-            BreakerBook::Closed | BreakerBook::Open { .. } | BreakerBook::Probing { .. } => {
-                BreakerBook::Closed
-            }
+        let open = |openings| BreakerBook::Open { since_elapsed_ms: elapsed_ms, order, openings };
+        book.failures_in_row = match failed {
+            Some(true) => book.failures_in_row + 1,
+            Some(false) => 0,
+            None => book.failures_in_row,
         };
+        book.breaker = match (book.breaker, failed) {
+            (BreakerBook::Closed, Some(true)) if book.failures_in_row >= rule.opens_after => open(0),
+            (BreakerBook::Probing { request: probe, openings, .. }, Some(true)) if probe == request => {
+                open(openings + 1)
+            }
+            (BreakerBook::Probing { request: probe, .. }, None) if probe == request => BreakerBook::Closed,
+            (state, Some(true) | None) => state,
+            (_, Some(false)) => BreakerBook::Closed,
+        };
+    }
+}
+
+impl BreakerRule {
+    fn window_ms(&self, openings: u32) -> u64 {
+        self.least_window_ms.saturating_mul(1 << openings.min(16)).min(self.most_window_ms)
     }
 }

@@ -75,22 +75,17 @@ pub struct Violation {
     pub seen: String,
 }
 
-/// For which requests a `Retry-After` holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetryAfterReach {
-    /// For the key whose request was answered with it, unless its token is rejected in the meantime.
-    KeyUnlessForced,
-    /// For all requests of the manager.
-    Manager,
-}
-
 /// What a breaker promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerRule {
     /// It opens after so many transport faults and 5xx in a row.
     pub opens_after: u32,
-    /// It stays open for at least so long.
+    /// It stays open for at least so long the first time, and for twice as long after each probe that failed.
     pub least_window_ms: u64,
+    /// No window has to be longer than this.
+    pub most_window_ms: u64,
+    /// A probe that is out for so long is lost, and another one may go.
+    pub probe_lost_ms: u64,
 }
 
 /// What a request quota promises, as a GCRA.
@@ -113,14 +108,12 @@ pub struct Rules {
     pub mandatory_margin_ms: u64,
     /// How long a refused credential is remembered at least.
     pub terminal_ms: u64,
-    /// How long after the last fault every caller is served.
+    /// How long after the last fault, and the last pause that the server asked for, every caller is served.
     pub recovery_ms: u64,
     /// A call that has less time than this may fail for want of time, whatever the weather.
     pub least_wait_ms: u64,
     /// The most requests of one key in a minute, whatever happens.
     pub most_requests_a_minute: usize,
-    /// For what a `Retry-After` holds.
-    pub retry_after: RetryAfterReach,
     /// The breaker, where there is one.
     pub breaker: Option<BreakerRule>,
     /// The quota, where there is one.
@@ -138,9 +131,13 @@ impl Rules {
             recovery_ms: 120_000,
             least_wait_ms: 3_000,
             most_requests_a_minute: 60,
-            retry_after: RetryAfterReach::KeyUnlessForced,
-            breaker: None,
-            quota: None,
+            breaker: Some(BreakerRule {
+                opens_after: 5,
+                least_window_ms: 2_500,
+                most_window_ms: 30_000,
+                probe_lost_ms: 60_000,
+            }),
+            quota: Some(QuotaRule { interval_ms: 100, burst: 100 }),
         }
     }
 }

@@ -56,16 +56,23 @@ pub(super) struct LineBook {
     held: Vec<u32>,
     /// The last grant, while nothing has happened since that is a reason to ask again.
     pub(super) undisturbed: Option<Undisturbed>,
-    /// When the token in hand was rejected and not yet replaced, in events.
-    pub(super) wants_another_since: Option<u64>,
+    /// The token in hand was rejected, and is not yet replaced.
+    pub(super) wants_another: Option<Wanted>,
     /// The first of the requests since the last grant, in events, and when the last of them was sent.
     pub(super) run: Option<(u64, u64)>,
     pub(super) in_air: Vec<u64>,
     /// When requests were sent within the last minute.
     pub(super) sent_ms: VecDeque<u64>,
-    pub(super) pause: Option<Pause>,
-    pub(super) refused: Option<Refused>,
     newest_given: Option<(u32, u64)>,
+}
+
+/// Whether a rejection is a reason to ask for another token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// It counts, since this event.
+    Since(u64),
+    /// It may not count.
+    Perhaps,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,20 +82,6 @@ pub(super) struct Undisturbed {
     pub(super) after_rejection: bool,
     /// When the token came for the first time, in events.
     pub(super) first_came: u64,
-}
-
-/// A `Retry-After` in force.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pause {
-    pub(super) until_elapsed_ms: u64,
-    pub(super) order: u64,
-}
-
-/// A refused credential that is remembered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Refused {
-    pub(super) since_elapsed_ms: u64,
-    pub(super) order: u64,
 }
 
 impl GrantBook {
@@ -192,6 +185,13 @@ impl Checker {
         least
     }
 
+    /// Whether any grant of the token has ended by any clock.
+    pub(super) fn has_ended(&self, line: LineId, token: u32) -> bool {
+        let grants = self.tokens.get(&(line, token)).into_iter().flat_map(|book| &book.grants);
+        let now = self.now;
+        grants.into_iter().any(|grant| !grant.is_alive_by_wall(now) || !grant.is_alive_by_boot(now))
+    }
+
     /// The part of the life of `token` in which callers may be made to wait.
     pub(super) fn margin_ms(&self, line: LineId, token: u32) -> u64 {
         let lives = self.tokens.get(&(line, token)).into_iter().flat_map(|book| &book.grants);
@@ -233,13 +233,12 @@ impl Checker {
         self.adopt(line, token, grant);
         let book = self.line(line);
         let certain = book.held.len() == 1 && standing != Standing::Unclear;
-        let after_rejection = book.wants_another_since.is_some();
+        let after_rejection = book.wants_another.is_some();
         book.undisturbed =
             (useful && certain).then_some(Undisturbed { grant, token, after_rejection, first_came });
         if standing != Standing::Unclear || known.is_none() {
-            book.wants_another_since = None;
+            book.wants_another = None;
         }
-        book.refused = None;
         book.run = None;
     }
 
@@ -308,7 +307,11 @@ impl Checker {
         let line = self.line(line);
         if is_held {
             line.undisturbed = None;
-            line.wants_another_since.get_or_insert(order);
+            line.wants_another = match (line.wants_another, rejection) {
+                (Some(wanted @ Wanted::Since(_)), _) => Some(wanted),
+                (_, Rejection::Since(order)) => Some(Wanted::Since(order)),
+                (wanted, Rejection::None | Rejection::Perhaps) => wanted.or(Some(Wanted::Perhaps)),
+            };
         }
     }
 
