@@ -186,7 +186,7 @@ impl SharedSlot {
                 Some(ticket) => Ready::Join(ticket),
                 None => Ready::Refused(self.refusal(&state, retry_after)),
             },
-            Decision::RefuseAndRefresh { retry_after } => {
+            Decision::RefuseAndRefresh { reason: _, retry_after } => {
                 self.refresh_in_background();
                 Ready::Refused(self.refusal(&state, retry_after))
             }
@@ -261,8 +261,7 @@ impl SharedSlot {
         let mut runway = self.runway.hold();
         let reason = match self.decide(&self.cell.load()) {
             Decision::ServeAndRefresh(_) => MintReason::Early,
-            Decision::Await { reason, .. } => reason,
-            Decision::RefuseAndRefresh { .. } => MintReason::Needed,
+            Decision::Await { reason, .. } | Decision::RefuseAndRefresh { reason, .. } => reason,
             Decision::Serve(_) | Decision::Refuse { .. } => return,
         };
         let runtime = match self.engine.runtime() {

@@ -74,6 +74,8 @@ pub enum Decision<'a> {
     },
     /// Answer with the last failure at once, and let one flight find out in the background whether it has passed.
     RefuseAndRefresh {
+        /// Why a token is needed.
+        reason: MintReason,
         /// When it is worth asking again.
         retry_after: Duration,
     },
@@ -162,7 +164,9 @@ impl Slot {
         let Some((held, stage)) = self.usable(now) else {
             return match (closed, way) {
                 (Some(retry_after), _) => Decision::Refuse { retry_after },
-                (None, Way::Doubtful) => Decision::RefuseAndRefresh { retry_after: PROBE_PATIENCE },
+                (None, Way::Doubtful) => {
+                    Decision::RefuseAndRefresh { reason: self.reason_of_need(), retry_after: PROBE_PATIENCE }
+                }
                 (None, Way::Clear | Way::Closed { .. }) => {
                     Decision::Await { reason: self.reason_of_need(), backup: None }
                 }

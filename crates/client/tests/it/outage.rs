@@ -179,6 +179,27 @@ async fn t25_an_open_breaker_lets_one_probe_of_all_keys_through_and_serves_what_
 }
 
 #[tokio::test(start_paused = true)]
+async fn t21_the_probe_after_an_outage_is_the_one_forced_mint_of_a_rejected_token() {
+    let same = Behaviour::GrantSame { token: "the-one", expires_in: "3600" };
+    let endpoint = Endpoint::new(same.clone());
+    let handle = manager(&endpoint).handle(&key()).unwrap();
+    let token = handle.token().await.unwrap();
+    endpoint.set(Behaviour::Break);
+    handle.reject(token.id());
+    for _ in 0..300 {
+        assert!(handle.token_within(secs(1)).await.is_err());
+        sleep(secs(1)).await;
+    }
+    endpoint.set(same);
+    let (asked, healed) = (endpoint.requests(), Instant::now());
+    while handle.token_within(secs(1)).await.is_err() {
+        assert!(healed.elapsed() <= secs(62), "no token after {:?}", healed.elapsed());
+        sleep(secs(1)).await;
+    }
+    assert_eq!(endpoint.requests(), asked + 1, "the server has nothing better, and was asked once");
+}
+
+#[tokio::test(start_paused = true)]
 async fn t25_a_refused_client_is_told_as_that_while_the_endpoint_is_down() {
     let endpoint = Endpoint::new(refusal(401, "invalid_client"));
     let policy = BackoffPolicy::new(millis(100), millis(100), secs(600)).unwrap();

@@ -46,6 +46,7 @@ fn name(decision: Decision<'_>) -> &'static str {
         Decision::Await { reason: MintReason::Forced, backup: None } => "await forced",
         Decision::Await { backup: None, .. } => "await",
         Decision::Refuse { .. } => "refuse",
+        Decision::RefuseAndRefresh { reason: MintReason::Forced, .. } => "refuse and refresh forced",
         Decision::RefuseAndRefresh { .. } => "refuse and refresh",
     }
 }
@@ -121,6 +122,10 @@ fn the_decision_table_when_the_way_is_closed_or_doubtful() {
         let backing_off = failed(&slot, at(millis));
         assert_eq!(name(backing_off.decide_on(Way::Doubtful, at(millis))), when_closed, "{millis}");
     }
+    // A probe for a rejected token is its forced mint, or the rejection would cause a second one.
+    let rejected = slot.rejected(TokenId::of("a"), START);
+    assert_eq!(name(rejected.decide_on(closed, START)), "refuse");
+    assert_eq!(name(rejected.decide_on(Way::Doubtful, START)), "refuse and refresh forced");
     // The longer of the two pauses is told.
     let Decision::Refuse { retry_after } = failed(&Slot::default(), START).decide_on(closed, START) else {
         panic!("an empty slot serves nothing")
