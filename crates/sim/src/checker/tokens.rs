@@ -222,11 +222,15 @@ impl Checker {
             rejection,
         });
         let again = !book.grants.is_empty();
+        let remembered = book.is_surely_alive(now);
         book.grants.push(grant);
         book.rejection = rejection;
-        // A token that comes again keeps its standing, unless it comes for its rejection.
+        // A token that comes again keeps its standing, unless it comes for its rejection, or as a new one to a client whose
+        // clock leaves it in doubt.
         if !again || standing == Standing::Reissued || standing == Standing::Unclear {
             book.standing = standing;
+        } else if !remembered {
+            book.standing = Standing::Unclear;
         }
         let first_came = book.grants.first().map_or(self.order, |grant| grant.order);
         let useful = grant.is_surely_alive(now);
