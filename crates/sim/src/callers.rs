@@ -56,6 +56,15 @@ pub async fn last_call(world: Arc<World>, key: u8, stays: Duration) {
     Call { key, way: Way::Within, wait, stays: Some(stays), shows: false }.make(&world).await;
 }
 
+/// Asks a client that is being closed, and once more when it is.
+pub async fn late_call(world: Arc<World>, client: Arc<Clients>, key: u8) {
+    for wait in [Duration::from_secs(1), Duration::from_secs(8)] {
+        sleep(wait / 8).await;
+        let call = Call { key, way: Way::AtOnce, wait, stays: None, shows: false };
+        call.make_with(&world, &client).await;
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Way {
     /// The hit path, and waiting when it has nothing.
@@ -99,9 +108,12 @@ impl Call {
     }
 
     async fn make(self, world: &World) {
-        let Some(client) = world.client() else {
-            return;
-        };
+        if let Some(client) = world.client() {
+            self.make_with(world, &client).await;
+        }
+    }
+
+    async fn make_with(self, world: &World, client: &Clients) {
         let line = LineId { manager: client.number, key: self.key };
         match self.way {
             Way::AtOnce => {
@@ -109,14 +121,14 @@ impl Call {
                 let token = token.map(|token| world.journal.number_of(token));
                 world.journal.record(&Event::AtOnce { line, token });
                 if token.is_none() {
-                    self.follow(world, line, Entry::Within, self.wait, self.within(world, &client)).await;
+                    self.follow(world, line, Entry::Within, self.wait, self.within(world, client)).await;
                 }
             }
             Way::Within => {
-                self.follow(world, line, Entry::Within, self.wait, self.within(world, &client)).await;
+                self.follow(world, line, Entry::Within, self.wait, self.within(world, client)).await;
             }
             Way::Bearer => {
-                self.follow(world, line, Entry::Bearer, BEARER_WAIT, self.bearer(world, &client, line)).await;
+                self.follow(world, line, Entry::Bearer, BEARER_WAIT, self.bearer(world, client, line)).await;
             }
         }
     }

@@ -29,6 +29,11 @@ pub fn secret(generation: u32) -> String {
     format!("{generation:06}-CANARY-SECRET-OF-A-WORLD")
 }
 
+/// The generation of a client secret.
+pub fn generation_of(secret: &str) -> Option<u32> {
+    secret.split('-').next().and_then(|digits| digits.parse().ok())
+}
+
 impl Default for Canaries {
     fn default() -> Self {
         Self::new()

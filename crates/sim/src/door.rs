@@ -2,7 +2,10 @@
 //! in its place; what breaks a client is in the tests alone.
 
 use jeton::http::HttpExchange;
-use jeton::{CachedToken, Clock, TokenError, TokenHandle, TokenId, TokenManager};
+use jeton::{
+    CachedToken, Clock, Drained, TokenError, TokenHandle, TokenId, TokenKey, TokenManager,
+    TokenManagerBuilder,
+};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -11,6 +14,9 @@ use std::time::Duration;
 
 /// What waiting for a token gives.
 pub type TokenFuture<'a> = Pin<Box<dyn Future<Output = Result<Arc<CachedToken>, TokenError>> + Send + 'a>>;
+
+/// What closing gives.
+pub type CloseFuture<'a> = Pin<Box<dyn Future<Output = Drained> + Send + 'a>>;
 
 /// One key of one manager, as callers ask for it.
 pub trait Door: Send + Sync + 'static {
@@ -57,8 +63,18 @@ pub trait Workshop: Send + Sync + 'static {
         clock
     }
 
+    /// The settings of a manager whose keys `prefetched` are to be prefetched.
+    fn settings(&self, builder: TokenManagerBuilder, prefetched: &[TokenKey]) -> TokenManagerBuilder {
+        prefetched.iter().cloned().fold(builder, TokenManagerBuilder::prefetch)
+    }
+
     /// A manager was built, which the workshop may keep.
     fn built(&self, _manager: &TokenManager) {}
+
+    /// Closes the manager.
+    fn close<'a>(&self, manager: &'a TokenManager, within: Duration) -> CloseFuture<'a> {
+        Box::pin(manager.close(within))
+    }
 }
 
 /// Everything as it is.

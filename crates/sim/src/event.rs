@@ -71,20 +71,45 @@ pub enum RequestEnd {
     TimedOut,
     /// The client dropped the request before its time was over.
     Abandoned,
+    /// The exchange panicked.
+    Panicked,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// A manager was built with this generation of the secret.
+    /// A manager was built. The last handle of the one before goes when its last caller does.
     ManagerBuilt {
         /// The manager.
         manager: u32,
+        /// So many of its keys, from the first, are prefetched.
+        prefetched: u8,
     },
-    /// A manager was told a new secret.
+    /// A manager was told a secret.
     SecretReplaced {
         /// The manager.
         manager: u32,
+        /// Which generation of it.
+        secret: u32,
+    },
+    /// The source that managers read their secret from has another one.
+    SecretInSource {
+        /// Which generation of it.
+        secret: u32,
+    },
+    /// A manager begins to close.
+    Closing {
+        /// The manager.
+        manager: u32,
+        /// How long it may wait for what is under way.
+        within_ms: u64,
+    },
+    /// It has closed.
+    Closed {
+        /// The manager.
+        manager: u32,
+        /// How many requests it says it gave up.
+        given_up: usize,
     },
     /// The last handle of every manager is gone, or they were closed.
     ManagersGone,
@@ -131,6 +156,8 @@ pub enum Event {
         request: u64,
         /// For which line.
         line: LineId,
+        /// With which generation of the secret.
+        secret: u32,
     },
     /// It ended.
     RequestEnded {
@@ -182,8 +209,17 @@ impl fmt::Display for LineId {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ManagerBuilt { manager } => write!(f, "manager m{manager} built"),
-            Self::SecretReplaced { manager } => write!(f, "manager m{manager} has a new secret"),
+            Self::ManagerBuilt { manager, prefetched } => {
+                write!(f, "manager m{manager} built, {prefetched} keys prefetched")
+            }
+            Self::SecretReplaced { manager, secret } => {
+                write!(f, "manager m{manager} has the secret {secret}")
+            }
+            Self::SecretInSource { secret } => write!(f, "the source has the secret {secret}"),
+            Self::Closing { manager, within_ms } => {
+                write!(f, "manager m{manager} closes within {within_ms} ms")
+            }
+            Self::Closed { manager, given_up } => write!(f, "manager m{manager} closed, {given_up} given up"),
             Self::ManagersGone => f.write_str("managers gone"),
             Self::TasksLeft { tasks } => write!(f, "{tasks} tasks left"),
             Self::CallBegan { call, line, entry, wait_ms } => {
@@ -193,7 +229,9 @@ impl fmt::Display for Event {
             Self::CallEnded { call, ending } => write!(f, "call {call} ended: {ending:?}"),
             Self::AtOnce { line, token: Some(token) } => write!(f, "at once {line}: token {token}"),
             Self::AtOnce { line, token: None } => write!(f, "at once {line}: nothing"),
-            Self::RequestSent { request, line } => write!(f, "request {request} {line} sent"),
+            Self::RequestSent { request, line, secret } => {
+                write!(f, "request {request} {line} sent with the secret {secret}")
+            }
             Self::RequestEnded { request, end } => write!(f, "request {request} ended: {end:?}"),
             Self::Rejected { line, token } => write!(f, "{line} token {token} rejected"),
             Self::Accepted { line, token } => write!(f, "{line} token {token} accepted"),

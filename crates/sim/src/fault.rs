@@ -65,6 +65,8 @@ fault_kinds! {
     SecretLearntLate => "secret learnt late",
     /// The server refuses a secret that the client has before it.
     SecretLearntEarly => "secret learnt early",
+    /// The source of the client's secret cannot be read.
+    SecretUnreadable => "secret source unreadable",
     /// The API refuses one good token once.
     TokenRefusedOnce => "good token refused once",
     /// The API refuses every token for a while.

@@ -22,5 +22,6 @@ pub mod plan;
 pub mod schedule;
 pub mod seeds;
 pub mod usher;
+pub mod vault;
 pub mod weather;
 pub mod world;

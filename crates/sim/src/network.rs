@@ -1,14 +1,17 @@
 //! The way between the client and the authorization server, and everything that can happen on it.
 
 use crate::authority::Authority;
+use crate::canary::generation_of;
 use crate::clock::millis;
 use crate::event::{Event, LineId, RequestEnd};
 use crate::fault::FaultKind;
 use crate::journal::Journal;
 use crate::weather::{Outage, Weather};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use fastrand::Rng;
-use http::header::RETRY_AFTER;
+use http::header::{AUTHORIZATION, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
 use jeton::http::{ExchangeError, ExchangeFuture, ExchangeLimits, HttpExchange};
 use jeton::{Clock, ErrorCode, TokenId};
@@ -179,6 +182,7 @@ impl Network {
             | FaultKind::CancelledCaller
             | FaultKind::SecretLearntLate
             | FaultKind::SecretLearntEarly
+            | FaultKind::SecretUnreadable
             | FaultKind::TokenRefusedOnce
             | FaultKind::UnauthorizedStorm
             | FaultKind::TokenRevoked => pending().await,
@@ -310,7 +314,8 @@ impl HttpExchange for TokenRoute {
         let network = &*self.network;
         let line = LineId { manager: self.manager, key: key_of(request.body()) };
         let number = network.journal.next_request();
-        network.journal.record(&Event::RequestSent { request: number, line });
+        let secret = secret_of(&request);
+        network.journal.record(&Event::RequestSent { request: number, line, secret });
         let mut flying = Flying { network, number, sent: Instant::now(), limits, ended: false };
         let fate = network.fate();
         Box::pin(async move {
@@ -355,7 +360,9 @@ impl Flying<'_> {
 
 impl Drop for Flying<'_> {
     fn drop(&mut self) {
-        let end = if !std::thread::panicking() && self.sent.elapsed() >= self.limits.time {
+        let end = if std::thread::panicking() {
+            RequestEnd::Panicked
+        } else if self.sent.elapsed() >= self.limits.time {
             RequestEnd::TimedOut
         } else {
             RequestEnd::Abandoned
@@ -373,6 +380,15 @@ fn key_of(body: &Bytes) -> u8 {
         .next()
         .and_then(|digits| digits.parse().ok())
         .unwrap_or(u8::MAX)
+}
+
+/// The generation of the secret that a request was sent with, by HTTP Basic.
+fn secret_of(request: &Request<Bytes>) -> u32 {
+    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let encoded = header.and_then(|header| header.strip_prefix("Basic ")).unwrap_or_default();
+    let decoded = STANDARD.decode(encoded).unwrap_or_default();
+    let credential = String::from_utf8(decoded).unwrap_or_default();
+    credential.split_once(':').and_then(|(_, secret)| generation_of(secret)).unwrap_or(u32::MAX)
 }
 
 impl fmt::Debug for Network {

@@ -1,7 +1,7 @@
 //! What a seed makes of a world: how it is set up, and the streams of random numbers for what happens in it.
 
 use crate::authority::Reissue;
-use crate::checker::QuotaRule;
+use crate::checker::{BreakerRule, QuotaRule};
 use crate::clock::BootClock;
 use fastrand::Rng;
 use std::time::Duration;
@@ -32,8 +32,23 @@ pub struct Plan {
     pub storm_chance: f64,
     /// How many token requests its client may make.
     pub quota: QuotaRule,
+    /// When its client takes the server for down.
+    pub breaker: BreakerRule,
+    /// So many of its keys, from the first, are prefetched.
+    pub prefetched: u8,
+    /// How its client learns a new secret.
+    pub secret_from: SecretFrom,
     /// How its client ends.
     pub exit: Exit,
+}
+
+/// How a client learns a new secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SecretFrom {
+    /// It is told, or built anew.
+    Telling,
+    /// It reads a source, which has another one.
+    Source,
 }
 
 /// How a client ends.
@@ -53,10 +68,11 @@ impl Plan {
     pub fn of(seed: u64, lasts: Duration) -> Self {
         let mut random = stream(seed, Stream::Plan);
         let life = LIVES_SECONDS.get(random.usize(0..LIVES_SECONDS.len())).copied().unwrap_or(300);
+        let keys = random.u8(2..6);
         Self {
             seed,
             lasts,
-            keys: random.u8(2..6),
+            keys,
             token_lifetime: Duration::from_secs(life),
             reissue: if random.u8(0..6) == 0 { Reissue::Same } else { Reissue::New },
             boot: if random.u8(0..3) == 0 { BootClock::Absent } else { BootClock::Present },
@@ -64,10 +80,17 @@ impl Plan {
             mean_gap: Duration::from_secs(random.u64(30..120)),
             storm_chance: 0.2 + 0.5 * random.f64(),
             quota: if random.u8(0..3) == 0 {
-                QuotaRule { interval_ms: 500, burst: 8 }
+                QuotaRule { interval_ms: 500, burst: 4 }
             } else {
                 QuotaRule { interval_ms: 100, burst: 100 }
             },
+            breaker: if random.u8(0..3) == 0 {
+                BreakerRule { opens_after: 3, first_window_ms: 1_000, longest_window_ms: 20_000 }
+            } else {
+                BreakerRule { opens_after: 5, first_window_ms: 5_000, longest_window_ms: 60_000 }
+            },
+            prefetched: if random.bool() { random.u8(1..=keys) } else { 0 },
+            secret_from: if random.u8(0..3) == 0 { SecretFrom::Source } else { SecretFrom::Telling },
             exit: if random.bool() {
                 Exit::Dropped
             } else {
@@ -95,6 +118,8 @@ pub enum Stream {
     Api,
     /// What the client draws.
     Client,
+    /// What the source of its secret does.
+    Vault,
     /// One of the callers.
     Caller(u8),
 }
@@ -106,6 +131,7 @@ fn stream(seed: u64, of: Stream) -> Rng {
         Stream::Network => 3,
         Stream::Api => 4,
         Stream::Client => 5,
+        Stream::Vault => 6,
         Stream::Caller(number) => 100 + u64::from(number),
     };
     // Seeds next to each other must not make worlds that are like each other (splitmix64).

@@ -156,8 +156,8 @@ fn rotate(world: &World, generation: u32) {
 /// Mostly while it runs; now and then by a restart.
 fn learn(world: &World, generation: u32, random: &mut Rng) {
     if random.u8(0..4) > 0 {
-        world.learn_secret(&secret(generation));
-    } else if let Err(error) = world.restart(&secret(generation)) {
+        world.learn_secret(generation);
+    } else if let Err(error) = world.restart(generation) {
         world.journal.record(&Event::Panicked { message: error.to_string() });
     }
 }

@@ -1,6 +1,6 @@
 //! Many worlds, on as many threads as there are processors, and what is said about them.
 
-use crate::authority::SetupError;
+use crate::authority::{Reissue, SetupError};
 use crate::checker::{Invariant, Rules, Violation};
 use crate::clock::millis;
 use crate::door::{AsItIs, Workshop};
@@ -65,7 +65,12 @@ pub fn run_one(seed: u64, lasts: Duration, trace: Trace) -> Result<Summary, Setu
 
 /// What the real client promises in this world.
 pub fn rules_for(plan: &Plan) -> Rules {
-    Rules { quota: Some(plan.quota), ..Rules::of_defaults(plan.boot) }
+    Rules {
+        quota: Some(plan.quota),
+        breaker: Some(plan.breaker),
+        keeps_ahead: plan.reissue == Reissue::New,
+        ..Rules::of_defaults(plan.boot)
+    }
 }
 
 /// Runs all worlds with the real client.

@@ -4,19 +4,20 @@ use crate::api::Api;
 use crate::authority::{Authority, AuthoritySettings, ISSUER, SetupError};
 use crate::callers;
 use crate::canary::{Canaries, LogReader, PanicWatch, secret};
-use crate::checker::{QuotaRule, Rules};
+use crate::checker::{BreakerRule, QuotaRule, Rules};
 use crate::clock::{ClientClock, ServerClock, WorldClock, millis};
 use crate::door::{Door, Workshop};
 use crate::event::Event;
 use crate::fault::FaultKind;
 use crate::journal::{Journal, Summary, Trace};
 use crate::network::{KeyRoute, Network};
-use crate::plan::{Exit, Plan, Stream};
+use crate::plan::{Exit, Plan, SecretFrom, Stream};
 use crate::schedule;
 use crate::usher::Usher;
+use crate::vault::Vault;
 use crate::weather::Weather;
 use jeton::bearer::{BearerLayer, BearerService};
-use jeton::{Clock, QuotaPolicy, Secret, TokenKey, TokenManager};
+use jeton::{BreakerPolicy, Clock, Drained, QuotaPolicy, Secret, SecretSource, TokenKey, TokenManager};
 use jeton_guard::Guard;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +48,7 @@ pub struct World {
     /// What must not be printed.
     pub canaries: Canaries,
     network: Arc<Network>,
+    vault: Arc<Vault>,
     client_clock: Arc<dyn Clock>,
     workshop: Arc<dyn Workshop>,
     clients: Mutex<Option<Arc<Clients>>>,
@@ -116,13 +118,33 @@ async fn live(world: Arc<World>) {
             look_for_tasks(&world).await;
         }
         Exit::Closed { within_ms } => {
-            if let Some(client) = &client {
-                client.manager.close(Duration::from_millis(within_ms)).await;
+            if let Some(client) = client {
+                close(&world, &client, within_ms).await;
+                // Its handles live on until here.
+                drop(client);
             }
-            world.journal.record(&Event::ManagersGone);
-            look_for_tasks(&world).await;
         }
     }
+}
+
+async fn close(world: &Arc<World>, client: &Arc<Clients>, within_ms: u64) {
+    let manager = client.number;
+    let late: Vec<_> = (0..world.plan.keys)
+        .map(|key| tokio::spawn(callers::late_call(Arc::clone(world), Arc::clone(client), key)))
+        .collect();
+    world.journal.record(&Event::Closing { manager, within_ms });
+    let drained = world.workshop.close(&client.manager, Duration::from_millis(within_ms)).await;
+    let given_up = match drained {
+        Drained::All => 0,
+        Drained::GivenUp { requests } => requests,
+    };
+    world.journal.record(&Event::Closed { manager, given_up });
+    world.journal.record(&Event::ManagersGone);
+    for caller in late {
+        // A panic has been noted where it happened.
+        let _ended = caller.await;
+    }
+    look_for_tasks(world).await;
 }
 
 /// Callers who go away in the middle of a storm, so that the end comes while requests are in the air.
@@ -181,6 +203,7 @@ impl World {
         let draws = plan.stream(Stream::Api).u64(..);
         let api = Api::new(&guard, Arc::clone(journal), Arc::clone(&weather), Arc::clone(&usher), draws);
         let client_clock = workshop.clock(client_clock);
+        let vault = Vault::new(Arc::clone(journal), Arc::clone(&weather), plan.stream(Stream::Vault));
         let world = Self {
             plan,
             journal: Arc::clone(journal),
@@ -190,43 +213,65 @@ impl World {
             usher,
             canaries,
             network,
+            vault,
             client_clock,
             workshop,
             clients: Mutex::new(None),
             managers: AtomicU32::new(0),
         };
-        world.restart(&secret(0))?;
+        world.restart(0)?;
         Ok(Arc::new(world))
     }
 
-    /// The client is told a new secret. Its refusals are forgotten, its tokens stay.
-    pub fn learn_secret(&self, secret: &str) {
-        if let Some(client) = self.client() {
-            client.manager.replace_client_secret(Secret::from(secret));
-            self.journal.record(&Event::SecretReplaced { manager: client.number });
+    /// The client may know a new secret. Its refusals are forgotten, its tokens stay.
+    pub fn learn_secret(&self, generation: u32) {
+        match (self.plan.secret_from, self.client()) {
+            (SecretFrom::Source, _) => self.vault.put(generation),
+            (SecretFrom::Telling, Some(client)) => {
+                client.manager.replace_client_secret(Secret::from(secret(generation).as_str()));
+                let manager = client.number;
+                self.journal.record(&Event::SecretReplaced { manager, secret: generation });
+            }
+            (SecretFrom::Telling, None) => {}
         }
     }
 
     /// The client is built anew, with this secret; the one before goes when its last caller does.
-    pub fn restart(&self, secret: &str) -> Result<(), SetupError> {
+    pub fn restart(&self, generation: u32) -> Result<(), SetupError> {
         let setup = |error: &dyn std::error::Error| SetupError(error.to_string());
         let number = self.managers.fetch_add(1, Ordering::Relaxed);
         let QuotaRule { interval_ms, burst } = self.plan.quota;
         let quota = QuotaPolicy::new(burst, Duration::from_millis(interval_ms));
-        let manager = TokenManager::builder(format!("{ISSUER}/oauth/token"), crate::authority::CLIENT_ID)
-            .client_secret(Secret::from(secret))
+        let BreakerRule { opens_after, first_window_ms, longest_window_ms } = self.plan.breaker;
+        let breaker = BreakerPolicy::new(
+            opens_after,
+            Duration::from_millis(first_window_ms),
+            Duration::from_millis(longest_window_ms),
+        );
+        let keys: Result<Vec<_>, _> =
+            (0..self.plan.keys).map(|key| TokenKey::scope(&format!("key:{key}"))).collect();
+        let keys = keys.map_err(|error| setup(&error))?;
+        let prefetched = keys.get(..usize::from(self.plan.prefetched)).unwrap_or_default();
+        let builder = TokenManager::builder(format!("{ISSUER}/oauth/token"), crate::authority::CLIENT_ID);
+        let builder = match self.plan.secret_from {
+            SecretFrom::Telling => builder.client_secret(Secret::from(secret(generation).as_str())),
+            SecretFrom::Source => {
+                self.vault.put(generation);
+                builder.client_secret_source(Arc::clone(&self.vault) as Arc<dyn SecretSource>)
+            }
+        };
+        self.journal.record(&Event::ManagerBuilt { manager: number, prefetched: self.plan.prefetched });
+        let builder = builder
             .request_quota(quota.map_err(|error| setup(&error))?)
+            .breaker_policy(breaker.map_err(|error| setup(&error))?)
             .jitter_seed(self.plan.stream(Stream::Client).u64(..).wrapping_add(u64::from(number)))
             .clock(Arc::clone(&self.client_clock))
-            .exchange(self.workshop.exchange(self.network.route_of(number)))
-            .build()
-            .map_err(|error| setup(&error))?;
-        self.journal.record(&Event::ManagerBuilt { manager: number });
+            .exchange(self.workshop.exchange(self.network.route_of(number)));
+        let manager = self.workshop.settings(builder, prefetched).build().map_err(|error| setup(&error))?;
         self.workshop.built(&manager);
         let (mut doors, mut bearers) = (Vec::new(), Vec::new());
-        for key in 0..self.plan.keys {
-            let key = TokenKey::scope(&format!("key:{key}")).map_err(|error| setup(&error))?;
-            let handle = manager.handle(&key).map_err(|error| setup(&error))?;
+        for key in &keys {
+            let handle = manager.handle(key).map_err(|error| setup(&error))?;
             bearers.push(BearerLayer::new(handle.clone()).layer(self.api.clone()));
             doors.push(self.workshop.door(handle));
         }

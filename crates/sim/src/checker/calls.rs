@@ -31,16 +31,9 @@ impl Checker {
     pub(super) fn call_began(&mut self, call: u64, line: LineId, entry: Entry, wait_ms: u64) {
         let now_ms = self.now.timers_ms;
         let due_ms = now_ms.saturating_add(wait_ms).saturating_add(self.rules.slack_ms);
-        let paused_until_ms = self.managers.get(&line.manager).map_or(0, |book| book.paused_until_ms);
-        // By a wall clock alone, a pause that is over comes to life again when that steps back into it.
-        let wall_alone = self.rules.boot == BootClock::Absent && self.stepped_back > 0;
-        let served_since_ms = self.calm_since_ms.filter(|calm_ms| {
-            let recovered_ms = paused_until_ms.max(*calm_ms) + self.rules.recovery_ms;
-            now_ms >= recovered_ms
-                && wait_ms >= self.rules.least_wait_ms
-                && !self.managers_gone
-                && !wall_alone
-        });
+        let served_since_ms = self
+            .calm_since_ms
+            .filter(|_| wait_ms >= self.rules.least_wait_ms && self.has_recovered(line.manager));
         let pending = Pending {
             line,
             entry,
@@ -53,6 +46,18 @@ impl Checker {
         };
         self.calls.pending.insert(call, pending);
         self.calls.next_due_ms = self.calls.next_due_ms.min(due_ms);
+    }
+
+    /// Whether faults, and the pauses that the server asked for, have been over for long enough.
+    pub(super) fn has_recovered(&self, manager: u32) -> bool {
+        let paused_until_ms = self.managers.get(&manager).map_or(0, |book| book.paused_until_ms);
+        // By a wall clock alone, a pause that is over comes to life again when that steps back into it.
+        let wall_alone = self.rules.boot == BootClock::Absent && self.stepped_back > 0;
+        !self.is_ending(manager)
+            && !wall_alone
+            && self.calm_since_ms.is_some_and(|calm_ms| {
+                self.now.timers_ms >= paused_until_ms.max(calm_ms) + self.rules.recovery_ms
+            })
     }
 
     pub(super) fn given_to(&mut self, call: u64, token: u32) {
@@ -98,9 +103,6 @@ impl Checker {
 
     fn call_failed(&mut self, call: u64, pending: Pending, failure: Failure) {
         let line = pending.line;
-        if self.managers_gone {
-            return;
-        }
         if let Some((token, left_ms)) = self.must_have(line) {
             let seen =
                 format!("call {call} of {line} failed ({failure:?}), token {token} had {left_ms} ms left");
@@ -110,30 +112,23 @@ impl Checker {
             let seen = format!("call {call} of {line} failed ({failure:?}) after {} ms", pending.wait_ms);
             self.violated(Invariant::Recovery, seen);
         }
+        if self.is_ending(line.manager) {
+            return;
+        }
         match failure {
             Failure::Deadline => {}
             Failure::InvalidClient | Failure::Other => {
                 if failure == Failure::InvalidClient {
-                    self.refused_from_memory(call, &pending);
+                    self.refused_from_memory(call, line.manager, pending.began);
                 }
                 self.flight_failed(&pending);
             }
         }
     }
 
-    /// A call that began after the credential changed asks the server.
-    fn refused_from_memory(&mut self, call: u64, pending: &Pending) {
-        let replaced = self.managers.get(&pending.line.manager).map_or(0, |book| book.secret_replaced);
-        let asked = self.managers.get(&pending.line.manager).is_some_and(|book| book.refused.is_some());
-        let asked = asked || self.is_held_back(pending.line.manager);
-        if replaced > 0 && replaced < pending.began && !asked {
-            let seen = format!("call {call} was refused from memory, though the credential had changed");
-            self.violated(Invariant::TerminalError, seen);
-        }
-    }
-
     /// A caller that gets nothing from the hit path may have to wait, but not while a good token is far from its end.
     pub(super) fn nothing_at_once(&mut self, line: LineId) {
+        self.always_there(line);
         let Some((token, left_ms)) = self.must_have(line) else {
             return;
         };

@@ -4,7 +4,11 @@
 //! when, and compares. Where what it sees leaves open what a client knows (a rejection that may be on probation, a
 //! clock that stepped), it demands nothing.
 
+mod breaker;
 mod calls;
+mod credential;
+mod ending;
+mod prefetch;
 mod requests;
 mod rules;
 mod tokens;
@@ -13,7 +17,10 @@ pub use rules::{BreakerRule, Invariant, QuotaRule, Rules, Violation};
 
 use crate::clock::Moment;
 use crate::event::{Event, LineId};
+use crate::fault::FaultKind;
 use calls::Calls;
+use credential::RetryDue;
+use prefetch::PrefetchDue;
 use requests::{ManagerBook, Requests};
 use std::collections::BTreeMap;
 use tokens::{LineBook, TokenBook};
@@ -42,6 +49,11 @@ pub struct Checker {
     requests: Requests,
     calls: Calls,
     managers_gone: bool,
+    newest_manager: u32,
+    /// The newest secret that the source has, where there is one.
+    secret_in_source: Option<u32>,
+    retries_due: Vec<RetryDue>,
+    prefetch_due: Option<PrefetchDue>,
     violations: Vec<Violation>,
 }
 
@@ -62,6 +74,10 @@ impl Checker {
             requests: Requests::default(),
             calls: Calls::default(),
             managers_gone: false,
+            newest_manager: 0,
+            secret_in_source: None,
+            retries_due: Vec::new(),
+            prefetch_due: None,
             violations: Vec::new(),
         }
     }
@@ -75,11 +91,18 @@ impl Checker {
     pub fn observe(&mut self, at: Moment, event: &Event) {
         self.advance(at);
         self.overdue_calls();
+        self.overdue_retries();
+        self.overdue_prefetches();
         match event {
-            Event::ManagerBuilt { manager } => {
+            Event::ManagerBuilt { manager, prefetched } => {
                 self.managers.insert(*manager, ManagerBook::default());
+                self.prefetch_expected(*manager, *prefetched);
             }
-            Event::SecretReplaced { manager } => self.secret_replaced(*manager),
+            Event::SecretReplaced { manager, secret } => self.secret_told(*manager, *secret),
+            Event::SecretInSource { secret } => self.secret_in_source = Some(*secret),
+            Event::Closing { manager, within_ms } => self.closing(*manager, *within_ms),
+            Event::Closed { manager, given_up } => self.closed(*manager, *given_up),
+            Event::Fault(FaultKind::SecretUnreadable) => self.source_unreadable(),
             Event::ManagersGone => self.managers_gone = true,
             Event::TasksLeft { tasks: 0 } | Event::Fault(_) => {}
             Event::TasksLeft { tasks } => {
@@ -92,7 +115,7 @@ impl Checker {
             Event::CallEnded { call, ending } => self.call_ended(*call, *ending),
             Event::AtOnce { line, token: Some(token) } => self.given_out(*line, *token, self.order),
             Event::AtOnce { line, token: None } => self.nothing_at_once(*line),
-            Event::RequestSent { request, line } => self.request_sent(*request, *line),
+            Event::RequestSent { request, line, secret } => self.request_sent(*request, *line, *secret),
             Event::RequestEnded { request, end } => self.request_ended(*request, *end),
             Event::Rejected { line, token } => self.rejected(*line, *token),
             Event::Accepted { line, token } => self.accepted(*line, *token),

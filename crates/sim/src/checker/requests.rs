@@ -1,7 +1,10 @@
-//! The books on token requests: how many, when, and what has to keep them back (I3, I4, I8 to I12).
+//! The books on token requests: how many, when, and what has to keep them back (I3, I4, I8, I10).
 
+use super::breaker::BreakerBook;
+use super::credential::{Refused, Told};
+use super::ending::Closing;
 use super::tokens::{Forced, GrantBook, Wanted};
-use super::{BreakerRule, Checker, Invariant};
+use super::{Checker, Invariant};
 use crate::clock::Moment;
 use crate::event::{LineId, RequestEnd};
 use std::collections::BTreeMap;
@@ -22,6 +25,7 @@ struct InAir {
     order: u64,
     forced: Forced,
     superseded: bool,
+    secret: u32,
 }
 
 /// What is kept of a manager as a whole.
@@ -29,10 +33,12 @@ struct InAir {
 pub(super) struct ManagerBook {
     pause: Option<Pause>,
     pub(super) refused: Option<Refused>,
-    /// When it was last told a secret, in events.
-    pub(super) secret_replaced: u64,
-    failures_in_row: u32,
-    breaker: BreakerBook,
+    pub(super) told: Option<Told>,
+    pub(super) closing: Option<Closing>,
+    /// So many of its keys, from the first, are prefetched.
+    pub(super) prefetched: u8,
+    pub(super) failures_in_row: u32,
+    pub(super) breaker: BreakerBook,
     quota_full_at_ms: u64,
     /// When the last pause that it was told is over by the slowest clock.
     pub(super) paused_until_ms: u64,
@@ -45,47 +51,16 @@ struct Pause {
     order: u64,
 }
 
-/// A refused credential that is remembered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Refused {
-    since_elapsed_ms: u64,
-    order: u64,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-enum BreakerBook {
-    #[default]
-    Closed,
-    Open {
-        since_elapsed_ms: u64,
-        order: u64,
-        openings: u32,
-    },
-    Probing {
-        request: u64,
-        since_elapsed_ms: u64,
-        openings: u32,
-    },
-}
-
 impl Checker {
-    pub(super) fn secret_replaced(&mut self, manager: u32) {
-        let order = self.order;
-        let book = self.managers.entry(manager).or_default();
-        book.secret_replaced = order;
-        book.refused = None;
-    }
-
-    pub(super) fn request_sent(&mut self, request: u64, line: LineId) {
-        if self.managers_gone {
-            self.violated(Invariant::NothingLeft, format!("{line} sent a request after the end"));
-        }
+    pub(super) fn request_sent(&mut self, request: u64, line: LineId, secret: u32) {
+        self.not_after_the_end(line);
+        self.prefetched(line);
         let forced = self.forced(line);
         self.one_at_a_time(line);
         self.not_too_early(line);
         self.not_too_often(line);
         self.not_paused(line);
-        self.not_refused(line);
+        self.not_refused(line, secret);
         self.through_the_breaker(request, line);
         self.within_the_quota(line);
         let (now, order) = (self.now, self.order);
@@ -93,7 +68,14 @@ impl Checker {
         book.in_air.push(request);
         let begun = book.run.filter(|(_, last_ms)| now.timers_ms <= last_ms + LONGEST_FLIGHT_MS);
         book.run = Some((begun.map_or(order, |(first, _)| first), now.timers_ms));
-        self.requests.in_air.insert(request, InAir { line, sent: now, order, forced, superseded: false });
+        let in_air = InAir { line, sent: now, order, forced, superseded: false, secret };
+        self.requests.in_air.insert(request, in_air);
+    }
+
+    /// Whether requests of this line belong to a flight that has begun.
+    pub(super) fn has_flight(&self, line: LineId) -> bool {
+        let run = self.lines.get(&line).and_then(|book| book.run);
+        run.is_some_and(|(_, last_ms)| self.now.timers_ms <= last_ms + LONGEST_FLIGHT_MS)
     }
 
     fn forced(&self, line: LineId) -> Forced {
@@ -182,52 +164,11 @@ impl Checker {
         }
     }
 
-    fn not_refused(&mut self, line: LineId) {
-        let Some(refused) = self.managers.get(&line.manager).and_then(|book| book.refused) else {
-            return;
-        };
-        let since_ms = self.elapsed_ms - refused.since_elapsed_ms;
-        if since_ms < self.rules.terminal_ms && self.stepped_back <= refused.order {
-            let seen = format!("{line} sent the refused credential again after {since_ms} ms");
-            self.violated(Invariant::TerminalError, seen);
-        }
-    }
-
-    fn through_the_breaker(&mut self, request: u64, line: LineId) {
-        let Some(rule) = self.rules.breaker else {
-            return;
-        };
-        let (elapsed_ms, stepped_back) = (self.elapsed_ms, self.stepped_back);
-        let book = self.managers.entry(line.manager).or_default();
-        let probing = |openings| BreakerBook::Probing { request, since_elapsed_ms: elapsed_ms, openings };
-        let seen = match book.breaker {
-            BreakerBook::Closed => None,
-            BreakerBook::Open { since_elapsed_ms, order, openings } => {
-                book.breaker = probing(openings);
-                let open_ms = elapsed_ms - since_elapsed_ms;
-                let early = open_ms < rule.window_ms(openings) && stepped_back <= order;
-                early.then(|| format!("{line} sent a request {open_ms} ms after the breaker opened"))
-            }
-            BreakerBook::Probing { since_elapsed_ms, openings, .. }
-                if elapsed_ms - since_elapsed_ms >= rule.probe_lost_ms =>
-            {
-                book.breaker = probing(openings);
-                None
-            }
-            BreakerBook::Probing { request, .. } => {
-                Some(format!("{line} sent a request beside the probe {request}"))
-            }
-        };
-        if let Some(seen) = seen {
-            self.violated(Invariant::Breaker, seen);
-        }
-    }
-
-    /// Whether a pause or the breaker may keep this manager from sending anything.
-    pub(super) fn is_held_back(&self, manager: u32) -> bool {
-        self.managers.get(&manager).is_some_and(|book| {
-            let is_closed = matches!(book.breaker, BreakerBook::Closed);
-            !is_closed || self.now.timers_ms < book.paused_until_ms
+    pub(super) fn quota_is_used_up(&self, manager: u32) -> bool {
+        let full_at_ms = self.managers.get(&manager).map_or(0, |book| book.quota_full_at_ms);
+        self.rules.quota.is_some_and(|rule| {
+            let ahead_ms = rule.interval_ms.saturating_mul(u64::from(rule.burst.saturating_sub(1)));
+            full_at_ms.saturating_add(rule.interval_ms) > self.elapsed_ms.saturating_add(ahead_ms)
         })
     }
 
@@ -253,17 +194,14 @@ impl Checker {
         let line = in_air.line;
         self.line(line).in_air.retain(|other| *other != request);
         self.count_for_the_breaker(request, line, end);
+        self.abandoned(request, line, end);
         match end {
             RequestEnd::Granted { token, life_ms } => self.token_arrived(&in_air, token, life_ms),
             RequestEnd::InvalidClient => {
-                // It is remembered for up to ten times as long when it is refused again and again.
-                self.may_pause(line.manager, self.rules.terminal_ms.saturating_mul(10));
-                let refused = Refused { since_elapsed_ms: self.elapsed_ms, order: self.order };
-                let replaced = self.managers.get(&line.manager).map_or(0, |book| book.secret_replaced);
-                self.line(line).undisturbed = None;
-                if replaced < in_air.order {
-                    self.managers.entry(line.manager).or_default().refused = Some(refused);
-                }
+                let book = self.line(line);
+                book.undisturbed = None;
+                let first = book.run.is_some_and(|(first, _)| first == in_air.order);
+                self.secret_refused(line, in_air.secret, first && !in_air.superseded);
             }
             RequestEnd::Answered { status: _, retry_after_ms } => {
                 self.line(line).undisturbed = None;
@@ -271,15 +209,14 @@ impl Checker {
                     self.pause(line, pause_ms);
                 }
             }
-            RequestEnd::Broken | RequestEnd::TimedOut | RequestEnd::Abandoned => {
+            RequestEnd::Broken | RequestEnd::TimedOut | RequestEnd::Abandoned | RequestEnd::Panicked => {
                 self.line(line).undisturbed = None;
             }
         }
     }
 
     fn token_arrived(&mut self, in_air: &InAir, token: u32, life_ms: u64) {
-        // Whoever is granted a token is not refused.
-        self.managers.entry(in_air.line.manager).or_default().refused = None;
+        self.secret_granted(in_air.line.manager, in_air.secret);
         let grant = GrantBook { sent: in_air.sent, life_ms, order: self.order };
         let alive = grant.is_alive_by_wall(self.now) && grant.is_alive_by_boot(self.now);
         if in_air.superseded {
@@ -303,45 +240,9 @@ impl Checker {
         self.may_pause(line.manager, pause_ms.saturating_mul(3));
     }
 
-    fn may_pause(&mut self, manager: u32, for_ms: u64) {
+    pub(super) fn may_pause(&mut self, manager: u32, for_ms: u64) {
         let until_ms = self.now.timers_ms.saturating_add(for_ms);
         let book = self.managers.entry(manager).or_default();
         book.paused_until_ms = book.paused_until_ms.max(until_ms);
-    }
-
-    fn count_for_the_breaker(&mut self, request: u64, line: LineId, end: RequestEnd) {
-        let Some(rule) = self.rules.breaker else {
-            return;
-        };
-        let failed = match end {
-            RequestEnd::Broken | RequestEnd::TimedOut => Some(true),
-            RequestEnd::Answered { status, .. } => Some(status >= 500),
-            RequestEnd::Granted { .. } | RequestEnd::InvalidClient => Some(false),
-            // The client's own doing says nothing about the server.
-            RequestEnd::Abandoned => None,
-        };
-        let (elapsed_ms, order) = (self.elapsed_ms, self.order);
-        let book = self.managers.entry(line.manager).or_default();
-        let open = |openings| BreakerBook::Open { since_elapsed_ms: elapsed_ms, order, openings };
-        book.failures_in_row = match failed {
-            Some(true) => book.failures_in_row + 1,
-            Some(false) => 0,
-            None => book.failures_in_row,
-        };
-        book.breaker = match (book.breaker, failed) {
-            (BreakerBook::Closed, Some(true)) if book.failures_in_row >= rule.opens_after => open(0),
-            (BreakerBook::Probing { request: probe, openings, .. }, Some(true)) if probe == request => {
-                open(openings + 1)
-            }
-            (BreakerBook::Probing { request: probe, .. }, None) if probe == request => BreakerBook::Closed,
-            (state, Some(true) | None) => state,
-            (_, Some(false)) => BreakerBook::Closed,
-        };
-    }
-}
-
-impl BreakerRule {
-    fn window_ms(&self, openings: u32) -> u64 {
-        self.least_window_ms.saturating_mul(1 << openings.min(16)).min(self.most_window_ms)
     }
 }

@@ -50,11 +50,17 @@ invariants! {
     /// Terminal errors.
     TerminalError => ("I11", "a refused credential is not sent again until it changes or is forgotten, then at once"),
     /// Nothing left.
-    NothingLeft => ("I12", "after the last handle is gone nothing is sent and no task is left"),
+    NothingLeft => ("I12", "while it closes nothing begins; after the end nothing is sent and no task is left"),
     /// No panic.
     NoPanic => ("I13", "nothing panics"),
     /// No step back.
     NeverOlder => ("I14", "an older token never takes the place of a newer one"),
+    /// `close` drains.
+    Drained => ("I15", "closing waits for what is under way as long as it may, and says what it gave up"),
+    /// Prefetched keys.
+    Prefetched => ("I16", "a prefetched key is asked for at once, and always there in a calm"),
+    /// Flights are detached.
+    Detached => ("I17", "nobody who goes away ends a token request"),
 }
 
 impl fmt::Display for Invariant {
@@ -80,12 +86,10 @@ pub struct Violation {
 pub struct BreakerRule {
     /// It opens after so many transport faults and 5xx in a row.
     pub opens_after: u32,
-    /// It stays open for at least so long the first time, and for twice as long after each probe that failed.
-    pub least_window_ms: u64,
-    /// No window has to be longer than this.
-    pub most_window_ms: u64,
-    /// A probe that is out for so long is lost, and another one may go.
-    pub probe_lost_ms: u64,
+    /// It stays open for at least half of this the first time, and for twice as long after each probe that failed.
+    pub first_window_ms: u64,
+    /// No window is longer than this, and a probe that is out for so long is lost.
+    pub longest_window_ms: u64,
 }
 
 /// What a request quota promises, as a GCRA.
@@ -116,6 +120,8 @@ pub struct Rules {
     pub most_requests_a_minute: usize,
     /// The breaker, where there is one.
     pub breaker: Option<BreakerRule>,
+    /// Whether the server gives a new token before the old one dies, so that there need never be a gap.
+    pub keeps_ahead: bool,
     /// The quota, where there is one.
     pub quota: Option<QuotaRule>,
 }
@@ -131,12 +137,8 @@ impl Rules {
             recovery_ms: 120_000,
             least_wait_ms: 3_000,
             most_requests_a_minute: 60,
-            breaker: Some(BreakerRule {
-                opens_after: 5,
-                least_window_ms: 2_500,
-                most_window_ms: 30_000,
-                probe_lost_ms: 60_000,
-            }),
+            breaker: Some(BreakerRule { opens_after: 5, first_window_ms: 5_000, longest_window_ms: 60_000 }),
+            keeps_ahead: true,
             quota: Some(QuotaRule { interval_ms: 100, burst: 100 }),
         }
     }

@@ -240,6 +240,11 @@ impl Checker {
         let after_rejection = book.wants_another.is_some();
         book.undisturbed =
             (useful && certain).then_some(Undisturbed { grant, token, after_rejection, first_came });
+        if !grant.is_alive_by_wall(now) || !grant.is_alive_by_boot(now) {
+            // It came too late to be of use: the flight may go on, for the reason that it had.
+            book.wants_another = book.wants_another.map(|_| Wanted::Perhaps);
+            return;
+        }
         if standing != Standing::Unclear || known.is_none() {
             book.wants_another = None;
         }
