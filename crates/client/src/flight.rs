@@ -9,7 +9,7 @@ use crate::key::TokenKey;
 use crate::manager::{Engine, GrantedScope, InAir};
 use crate::shared_slot::SharedSlot;
 use crate::telemetry::MintOutcome;
-use jeton_proto::backoff::FailureClass;
+use jeton_proto::backoff::{Failure, FailureClass};
 use jeton_proto::breaker::{Passage, Phase};
 use jeton_proto::gate::CredentialGeneration;
 use jeton_proto::lifecycle::{CachedToken, Life, MintReason, TokenId};
@@ -30,6 +30,8 @@ const MAX_ATTEMPTS: u32 = 3;
 /// The least pause after a token that had expired: `expires_in` is told in whole seconds, so a token in its last second
 /// looks so until it is dead and the server makes another.
 const EXPIRED_TOKEN_PAUSE: Duration = Duration::from_secs(1);
+/// What a wall clock in whole milliseconds may be behind a timer, so that a pause that was slept through is over by both.
+const CLOCK_GRAIN: Duration = Duration::from_millis(1);
 
 /// How a flight ended.
 #[derive(Clone)]
@@ -51,7 +53,7 @@ pub(crate) struct Ticket {
 /// Why a flight brought nothing, and what the slot is to make of it.
 pub(crate) struct Mishap {
     pub(crate) error: TokenError,
-    pub(crate) class: FailureClass,
+    pub(crate) failure: Failure,
     pub(crate) with: CredentialGeneration,
 }
 
@@ -109,24 +111,30 @@ impl Drop for Seat {
 
 async fn fly(mut seat: Seat) {
     let (mut alive, mut closed) = (seat.alive.clone(), seat.in_air.closed());
+    let with = seat.engine.credentials.generation();
     let outcome = tokio::select! {
         biased;
         // The last handle is gone: nobody can take what this would bring.
         _gone = alive.changed() => return,
-        () = closed.wait() => Err(Mishap::local(TokenError::new(TokenErrorKind::Closed))),
-        outcome = unless_it_panics(mint(&mut seat)) => outcome,
+        () = closed.wait() => {
+            Err(Mishap::unsent(TokenError::new(TokenErrorKind::Closed), with))
+        }
+        outcome = unless_it_panics(with, mint(&mut seat)) => outcome,
     };
     seat.land(outcome);
 }
 
 /// A panic in a flight is a failure like any other, with its pause: without one, each caller would begin the next.
-async fn unless_it_panics<T>(minting: impl Future<Output = Result<T, Mishap>>) -> Result<T, Mishap> {
+async fn unless_it_panics<T>(
+    with: CredentialGeneration,
+    minting: impl Future<Output = Result<T, Mishap>>,
+) -> Result<T, Mishap> {
     let mut minting = pin!(minting);
     poll_fn(|context| {
         let polled = catch_unwind(AssertUnwindSafe(|| minting.as_mut().poll(context)));
         polled.unwrap_or_else(|_| {
             let error = TokenError::new(TokenErrorKind::FlightLost);
-            Poll::Ready(Err(Mishap::of(error, CredentialGeneration::default())))
+            Poll::Ready(Err(Mishap::of(error, with)))
         })
     })
     .await
@@ -146,7 +154,7 @@ async fn mint(seat: &mut Seat) -> Result<Arc<CachedToken>, Mishap> {
             Err(error) => error,
         };
         let mishap = Mishap::of(error, with);
-        if mishap.class == FailureClass::Credential && !asked_the_source {
+        if mishap.failure.class == FailureClass::Credential && !asked_the_source {
             asked_the_source = true;
             if engine.credentials.replacing(with).await.is_some() {
                 tracing::info!("the credential was replaced, trying the new one");
@@ -156,9 +164,10 @@ async fn mint(seat: &mut Seat) -> Result<Arc<CachedToken>, Mishap> {
         let pause =
             engine.backoff_policy.transient_pause(attempt, engine.draw()).max(least_pause(&mishap.error));
         let closed_for = engine.gatekeeper.closed_for(with, engine.clock.moment());
-        let pause = pause.max(closed_for.unwrap_or_default());
+        let pause = pause.max(closed_for.unwrap_or_default()).saturating_add(CLOCK_GRAIN);
         let error = &mishap.error;
-        if attempt >= MAX_ATTEMPTS || !worth_another_attempt(error) || Instant::now() + pause >= deadline {
+        let in_time = Instant::now() + pause + engine.least_time_for_a_request() <= deadline;
+        if attempt >= MAX_ATTEMPTS || !worth_another_attempt(error) || !in_time {
             return Err(mishap);
         }
         tracing::debug!(%error, attempt, pause_ms = pause.as_millis(), "token request failed, trying again");
@@ -177,19 +186,14 @@ async fn attempt_once(
     deadline: Instant,
     attempt: u32,
 ) -> Result<Result<Arc<CachedToken>, TokenError>, Mishap> {
-    let engine = &*seat.engine;
-    let left = deadline.saturating_duration_since(Instant::now());
-    let turn = engine.reserve_turn(left).map_err(|error| {
-        engine.telemetry.quota_refused();
-        Mishap::local(error)
-    })?;
-    if !turn.is_zero() {
-        tracing::warn!(wait_ms = turn.as_millis(), "the request quota is used up, waiting for a turn");
-        tokio::time::sleep(turn).await;
+    let (engine, with) = (&*seat.engine, in_force.generation);
+    // Looked at before a turn is taken, since what is not sent is not to use the quota up.
+    if engine.gatekeeper.closed_for(with, engine.clock.moment()).is_some() {
+        return Err(Mishap::unsent(engine.why_closed(with), with));
     }
-    let with = in_force.generation;
+    wait_for_turn(seat, with, deadline).await?;
     let Some(pass) = Pass::obtain(engine, with) else {
-        return Err(Mishap::local(engine.why_closed(with)));
+        return Err(Mishap::unsent(engine.why_closed(with), with));
     };
     let left = deadline.saturating_duration_since(Instant::now());
     let (minting, begun) = (engine.telemetry.mint_began(seat.reason), Instant::now());
@@ -204,6 +208,25 @@ async fn attempt_once(
         tracing::debug!(token = %token.id(), attempt, expires_at = %token.expires_at(), "token minted");
     }
     Ok(outcome)
+}
+
+/// Waits for a turn in the quota, for half of the time that is left at most: a request that has hardly any time would end
+/// in a time-out that is not the server's (trap T26).
+async fn wait_for_turn(seat: &Seat, with: CredentialGeneration, deadline: Instant) -> Result<(), Mishap> {
+    let engine = &*seat.engine;
+    let patience = deadline.saturating_duration_since(Instant::now()) / 2;
+    let turn = engine.reserve_turn(patience).map_err(|error| {
+        engine.telemetry.quota_refused();
+        Mishap::out_of_quota(error, with)
+    })?;
+    if !turn.is_zero() {
+        tracing::warn!(wait_ms = turn.as_millis(), "the request quota is used up, waiting for a turn");
+        tokio::time::sleep(turn).await;
+        if !seat.is_current() {
+            return Err(Mishap::unsent(TokenError::new(TokenErrorKind::FlightLost), with));
+        }
+    }
+    Ok(())
 }
 
 /// Leave to send one request, given back when the request is dropped before its end (trap T26).
@@ -249,12 +272,20 @@ impl Drop for Pass<'_> {
 
 impl Mishap {
     fn of(error: TokenError, with: CredentialGeneration) -> Self {
-        Self { class: error.failure().class, error, with }
+        Self { failure: error.failure(), error, with }
     }
 
-    /// One that tells nothing of the server, whatever error the callers are told.
-    fn local(error: TokenError) -> Self {
-        Self { error, class: FailureClass::Local, with: CredentialGeneration::default() }
+    /// Nothing was sent, because the way is closed or the flight given up: it tells nothing of the server, whatever error
+    /// the callers are told, and the slot makes no pause of its own of it.
+    fn unsent(error: TokenError, with: CredentialGeneration) -> Self {
+        let failure = Failure { class: FailureClass::Local, retry_after: None };
+        Self { error, failure, with }
+    }
+
+    /// Nothing was sent, and nothing is worth trying before there is a turn.
+    fn out_of_quota(error: TokenError, with: CredentialGeneration) -> Self {
+        let failure = Failure { class: FailureClass::Local, retry_after: error.retry_after() };
+        Self { error, failure, with }
     }
 }
 

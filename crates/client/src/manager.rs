@@ -124,6 +124,11 @@ impl Engine {
         })
     }
 
+    /// The least that must be left of a flight's time for another request: a quarter of what the first one has.
+    pub(crate) fn least_time_for_a_request(&self) -> Duration {
+        self.server.request_timeout.min(self.total_timeout) / 4
+    }
+
     /// Why no request may be sent with the credential `with`, as far as is known.
     pub(crate) fn why_closed(&self, with: CredentialGeneration) -> TokenError {
         let now = self.clock.moment();

@@ -319,9 +319,8 @@ impl SharedSlot {
     /// Notes a failure, and adds to it when the server is asked again.
     pub(crate) fn failed(&self, mishap: &Mishap) -> TokenError {
         let (engine, now) = (&*self.engine, self.clock.now());
-        let (error, class, with) = (&mishap.error, mishap.class, mishap.with);
-        let failure = jeton_proto::backoff::Failure { class, ..error.failure() };
-        self.cell.failed(error, failure, with, &engine.backoff_policy, engine.draw(), now);
+        let (error, with) = (&mishap.error, mishap.with);
+        self.cell.failed(error, mishap.failure, with, &engine.backoff_policy, engine.draw(), now);
         let state = self.cell.load();
         let left = state.slot.left(now).unwrap_or_default();
         tracing::warn!(%error, client_id = %engine.server.client_id, backup_seconds_left = left.as_secs(),

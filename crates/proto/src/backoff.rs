@@ -99,7 +99,9 @@ impl BackoffPolicy {
         jitter: f64,
         now: impl Into<Moment>,
     ) -> Backoff {
-        let failures = previous.map_or(0, |backoff| backoff.failures).saturating_add(1);
+        let before = previous.map_or(0, |backoff| backoff.failures);
+        // What was not sent says nothing of the server, and makes its next failure no worse.
+        let failures = if failure.class == FailureClass::Local { before } else { before.saturating_add(1) };
         let own = match failure.class {
             FailureClass::Transient => self.transient_pause(failures, jitter),
             FailureClass::Terminal | FailureClass::Credential => {

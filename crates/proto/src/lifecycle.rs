@@ -237,7 +237,8 @@ impl Slot {
 
     /// Notes a failed token request at `now`, with `jitter` (a fraction from 0 to 1) placing the next one. The token
     /// in hand is not touched. What concerns the whole client, or nothing but this side, makes no pause of this slot's own:
-    /// the [gate](crate::gate) sees to it.
+    /// the [gate](crate::gate) sees to it. The exception is a failure on this side that says when it is worth trying again, as a
+    /// quota that is used up does: until then whoever asks is told so, and nobody tries in vain.
     #[must_use]
     pub fn failed(
         &self,
@@ -250,6 +251,9 @@ impl Slot {
             FailureClass::Transient | FailureClass::Terminal => {
                 Some(policy.after(self.backoff.as_ref(), failure, jitter, now))
             }
+            FailureClass::Local if failure.retry_after.is_some() => {
+                Some(policy.after(self.backoff.as_ref(), failure, jitter, now))
+            }
             FailureClass::Credential | FailureClass::Local => self.backoff,
         };
         Self { backoff, ..self.clone() }
@@ -259,7 +263,10 @@ impl Slot {
     /// would not give to the old one it may give to the new.
     #[must_use]
     pub fn credential_replaced(&self) -> Self {
-        let backoff = self.backoff.filter(|backoff| backoff.class() == FailureClass::Transient);
+        let backoff = self.backoff.filter(|backoff| match backoff.class() {
+            FailureClass::Transient | FailureClass::Local => true,
+            FailureClass::Terminal | FailureClass::Credential => false,
+        });
         Self { backoff, ..self.clone() }
     }
 
