@@ -18,29 +18,58 @@ const SHORTEST_NAP: Duration = Duration::from_millis(1);
 /// one where that is longer.
 const WANTED_FOR: Duration = Duration::from_mins(10);
 
-/// Frees the keeper's place when its runtime shuts down around it.
+/// How much later than it meant to a keeper may look again before its place is given to another: its runtime is one that
+/// nobody drives.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Who is at work as a slot's keeper.
+#[derive(Default)]
+pub(crate) struct Watch {
+    /// Until when the one at work will have looked again, by the engine's clock of flights; nobody is without it.
+    on_duty_until: Option<Duration>,
+    /// Counts the keepers, so that one whose place was taken notices.
+    serial: u64,
+}
+
+/// A keeper's place, which is free again when the task ends, even one that a runtime drops before its first step.
 struct Shift {
     slot: Weak<SharedSlot>,
-    is_over: bool,
+    serial: u64,
 }
 
 impl Drop for Shift {
     fn drop(&mut self) {
-        if let (false, Some(slot)) = (self.is_over, self.slot.upgrade()) {
-            *lock(&slot.is_kept_awake) = false;
+        if let Some(slot) = self.slot.upgrade() {
+            lock(&slot.watch).end(self.serial);
         }
     }
 }
 
-async fn keep(slot: Weak<SharedSlot>) {
-    let (wake, mut closing) = match slot.upgrade() {
+impl Watch {
+    pub(crate) fn is_on_duty(&self, now: Duration) -> bool {
+        self.on_duty_until.is_some_and(|until| now < until)
+    }
+
+    fn begin(&mut self, now: Duration) -> u64 {
+        self.serial = self.serial.wrapping_add(1);
+        self.on_duty_until = Some(now.saturating_add(GRACE));
+        self.serial
+    }
+
+    fn end(&mut self, serial: u64) {
+        if self.serial == serial {
+            self.on_duty_until = None;
+        }
+    }
+}
+
+async fn keep(shift: Shift) {
+    let (wake, mut closing) = match shift.slot.upgrade() {
         Some(slot) => (Arc::clone(&slot.wake), slot.engine.operations.closing()),
         None => return,
     };
-    let mut shift = Shift { slot, is_over: false };
     loop {
-        let Some(nap) = shift.slot.upgrade().and_then(|slot| slot.nap_or_end()) else {
-            shift.is_over = true;
+        let Some(nap) = shift.slot.upgrade().and_then(|slot| slot.nap_or_end(shift.serial)) else {
             return;
         };
         tokio::select! {
@@ -55,8 +84,8 @@ async fn keep(slot: Weak<SharedSlot>) {
 impl SharedSlot {
     /// Sees to it that a keeper is at work where there is something to keep.
     pub(crate) fn wake_keeper(self: &Arc<Self>) {
-        let mut awake = lock(&self.is_kept_awake);
-        if *awake {
+        let mut watch = lock(&self.watch);
+        if watch.is_on_duty(self.engine.uptime()) {
             self.wake.notify_one();
             return;
         }
@@ -64,9 +93,10 @@ impl SharedSlot {
             return;
         }
         if let Ok(runtime) = self.engine.runtime() {
-            *awake = true;
-            drop(awake);
-            runtime.spawn(keep(Arc::downgrade(self)));
+            let serial = watch.begin(self.engine.uptime());
+            // Freed first: a runtime that has shut down drops the task, and the shift in it, at once.
+            drop(watch);
+            runtime.spawn(keep(Shift { slot: Arc::downgrade(self), serial }));
         }
     }
 
@@ -74,11 +104,16 @@ impl SharedSlot {
         self.is_always_fresh() || self.engine.refresh_ahead == RefreshAhead::WhileUsed
     }
 
-    fn nap_or_end(self: &Arc<Self>) -> Option<Duration> {
-        let mut awake = lock(&self.is_kept_awake);
-        let nap = self.nap();
-        if nap.is_none() {
-            *awake = false;
+    /// Sees to what is to be done and gives the time until the next look; `None` ends the keeper `serial`, under the lock
+    /// under which another would be begun.
+    fn nap_or_end(self: &Arc<Self>, serial: u64) -> Option<Duration> {
+        let mut watch = lock(&self.watch);
+        let nap = if watch.serial == serial { self.nap() } else { None };
+        match nap {
+            Some(nap) => {
+                watch.on_duty_until = Some(self.engine.uptime().saturating_add(nap).saturating_add(GRACE));
+            }
+            None => watch.end(serial),
         }
         nap
     }

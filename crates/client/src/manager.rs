@@ -73,7 +73,7 @@ pub(crate) struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) clock_source: ClockSource,
     pub(crate) steps: Mutex<StepDetector>,
-    /// From when the overdue flights are counted.
+    /// From when overdue flights and keepers are counted.
     pub(crate) epoch: Instant,
     pub(crate) jitter: Mutex<fastrand::Rng>,
     pub(crate) refresh_policy: RefreshPolicy,
@@ -105,6 +105,11 @@ impl Engine {
     pub(crate) fn runtime(&self) -> Result<Handle, TokenError> {
         let current = Handle::try_current().ok().or_else(|| self.runtime.clone());
         current.ok_or_else(|| TokenError::new(TokenErrorKind::NoRuntime))
+    }
+
+    /// The time since the engine was built, by the clock that timers go by.
+    pub(crate) fn uptime(&self) -> Duration {
+        Instant::now().saturating_duration_since(self.epoch)
     }
 
     /// A fraction from 0 to 1.

@@ -3,6 +3,7 @@
 use crate::clock::HotClock;
 use crate::error::{TokenError, TokenErrorKind};
 use crate::flight::{Mishap, Outcome, Seat, Ticket};
+use crate::keeper::Watch;
 use crate::key::TokenKey;
 use crate::manager::Engine;
 use crate::runway::{Held, Runway};
@@ -34,7 +35,7 @@ pub(crate) struct SharedSlot {
     /// When somebody was last refused, because there was no token to be had.
     pub(crate) asked_in_vain: Mutex<Option<Moment>>,
     /// Whether a keeper is at work.
-    pub(crate) is_kept_awake: Mutex<bool>,
+    pub(crate) watch: Mutex<Watch>,
     /// Wakes the keeper.
     pub(crate) wake: Arc<Notify>,
     always_fresh: AtomicBool,
@@ -71,7 +72,7 @@ impl SharedSlot {
             telemetry,
             runway: Runway::new(),
             asked_in_vain: Mutex::new(None),
-            is_kept_awake: Mutex::new(false),
+            watch: Mutex::new(Watch::default()),
             wake: Arc::new(Notify::new()),
             always_fresh: AtomicBool::new(false),
             alive: watch::Sender::new(()),
@@ -208,8 +209,7 @@ impl SharedSlot {
             | Decision::RefuseAndRefresh { .. } => return None,
         };
         let is_up = self.engine.gatekeeper.breaker.phase() == Phase::Closed;
-        let now = Instant::now().saturating_duration_since(self.engine.epoch);
-        if is_up { self.runway.hold().joined(reason, now) } else { None }
+        if is_up { self.runway.hold().joined(reason, self.engine.uptime()) } else { None }
     }
 
     /// What a caller is told while there is no token to be had; its asking keeps the keeper at it.
@@ -359,7 +359,7 @@ impl SharedSlot {
 
     /// Sees to it that a keeper is at work, without rousing one that sleeps.
     fn wake_idle_keeper(self: &Arc<Self>) {
-        let idle = !*lock(&self.is_kept_awake);
+        let idle = !lock(&self.watch).is_on_duty(self.engine.uptime());
         if idle {
             self.wake_keeper();
         }
