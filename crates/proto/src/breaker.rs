@@ -19,6 +19,7 @@ pub struct BreakerPolicy {
     threshold: u32,
     first_window: Duration,
     longest_window: Duration,
+    probe_time: Duration,
 }
 
 impl BreakerPolicy {
@@ -43,7 +44,20 @@ impl BreakerPolicy {
         if longest_window < first_window || longest_window > Duration::from_hours(24) {
             return Err(InvalidBreakerPolicy("the longest window must be from the first one to 24 h"));
         }
-        Ok(Self { threshold, first_window, longest_window })
+        Ok(Self { threshold, first_window, longest_window, probe_time: Duration::ZERO })
+    }
+
+    /// A probe may take `span` (at most 24 h; default nothing but the longest window) before it is taken for lost and another
+    /// one goes. Where requests may take longer than the longest window, this has to say so.
+    #[must_use]
+    pub fn with_probe_time(self, span: Duration) -> Self {
+        Self { probe_time: span.min(Duration::from_hours(24)), ..self }
+    }
+
+    /// How long a probe that is out keeps all other requests back.
+    #[must_use]
+    pub fn probe_time(&self) -> Duration {
+        self.probe_time.max(self.longest_window)
     }
 
     /// The longest time for which the endpoint is left alone.
@@ -60,7 +74,12 @@ impl BreakerPolicy {
 
 impl Default for BreakerPolicy {
     fn default() -> Self {
-        Self { threshold: 5, first_window: Duration::from_secs(5), longest_window: Duration::from_mins(1) }
+        Self {
+            threshold: 5,
+            first_window: Duration::from_secs(5),
+            longest_window: Duration::from_mins(1),
+            probe_time: Duration::ZERO,
+        }
     }
 }
 
@@ -162,8 +181,8 @@ impl Breaker {
         let (since, span, glance) = match self.state {
             State::Closed { .. } => return Outlook::Clear,
             State::Open { since, window, .. } => (since, window, Duration::MAX),
-            // A probe that is out for longer than any window is lost; it must not hold the others for ever.
-            State::HalfOpen { since, .. } => (since, policy.longest_window, PROBE_GLANCE),
+            // A probe that is out for longer than it can take is lost; it must not hold the others for ever.
+            State::HalfOpen { since, .. } => (since, policy.probe_time(), PROBE_GLANCE),
         };
         match now.left_of(span, since) {
             Some(left) => Outlook::Closed { retry_after: left.min(glance) },
@@ -331,6 +350,18 @@ mod tests {
         for verdict in [Verdict::Answered, Verdict::Faulted, Verdict::Abandoned] {
             assert_eq!(again.settled(lost, verdict, &policy, 1.0, after(66)), again);
         }
+    }
+
+    #[test]
+    fn t25_a_probe_that_may_take_longer_than_the_longest_window_is_not_lost_before() {
+        let second = Duration::from_secs(1);
+        let policy = BreakerPolicy::new(1, second, second).unwrap().with_probe_time(Duration::from_secs(10));
+        let open = Breaker::default().settled(Passage::Ordinary, Verdict::Faulted, &policy, 1.0, START);
+        let (half_open, probe) = open.admit(&policy, after(1)).unwrap();
+        assert_eq!(half_open.admit(&policy, after(10)), None);
+        assert!(half_open.admit(&policy, after(11)).is_some(), "that one is lost");
+        let closed = half_open.settled(probe, Verdict::Answered, &policy, 1.0, after(10));
+        assert_eq!(closed.phase(), Phase::Closed);
     }
 
     #[test]

@@ -57,6 +57,9 @@ struct Timeouts {
     wait: Duration,
 }
 
+/// How much later than its own time-out a probe may be back before it is taken for lost.
+const PROBE_GRACE: Duration = Duration::from_secs(1);
+
 impl TokenManagerBuilder {
     pub(super) fn new(token_url: String, client_id: String) -> Self {
         Self {
@@ -241,6 +244,8 @@ impl TokenManagerBuilder {
         if self.prefetch.len() > MAX_KEYS {
             return Err(BuildError::TooManyKeys { limit: MAX_KEYS });
         }
+        let probe_time = self.timeouts.request.min(self.timeouts.total) + PROBE_GRACE;
+        self.breaker_policy = self.breaker_policy.with_probe_time(probe_time);
         let (exchange, breaker) = self.endpoint(&token_endpoint)?;
         let clock_source = if self.clock.is_some() { ClockSource::Injected } else { ClockSource::System };
         let clock = self.clock.take().unwrap_or_else(|| Arc::new(SystemClock));

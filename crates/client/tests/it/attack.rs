@@ -1,6 +1,7 @@
 //! Sequences that break token managers: lost flights, runtimes that end, rejections at the wrong moment.
 
 mod bearer;
+mod breaker;
 mod keeper;
 mod quota;
 mod storm;
