@@ -203,7 +203,7 @@ async fn attempt_once(
     if let Some(skew) = engine.server.skew() {
         engine.telemetry.clock_skew(skew.at_least_seconds());
     }
-    pass.settle(&outcome, with);
+    pass.settle(&outcome);
     if let Ok(token) = &outcome {
         tracing::debug!(token = %token.id(), attempt, expires_at = %token.expires_at(), "token minted");
     }
@@ -233,6 +233,7 @@ async fn wait_for_turn(seat: &Seat, with: CredentialGeneration, deadline: Instan
 struct Pass<'a> {
     engine: &'a Engine,
     passage: Option<Passage>,
+    with: CredentialGeneration,
     obtained: Moment,
 }
 
@@ -244,11 +245,11 @@ impl<'a> Pass<'a> {
             engine.telemetry.breaker(Phase::HalfOpen);
             tracing::debug!("probing a token endpoint that was down");
         }
-        Some(Self { engine, passage: Some(passage), obtained })
+        Some(Self { engine, passage: Some(passage), with, obtained })
     }
 
-    fn settle(mut self, outcome: &Result<Arc<CachedToken>, TokenError>, with: CredentialGeneration) {
-        let engine = self.engine;
+    fn settle(mut self, outcome: &Result<Arc<CachedToken>, TokenError>) {
+        let (engine, with) = (self.engine, self.with);
         let (jitter, now) = (engine.draw(), engine.clock.moment());
         let Some(passage) = self.passage.take() else { return };
         let outcome = outcome.as_ref().map(|_| ());
@@ -265,7 +266,7 @@ impl<'a> Pass<'a> {
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if let Some(passage) = self.passage.take() {
-            self.engine.gatekeeper.abandon(passage, self.obtained);
+            self.engine.gatekeeper.abandon(passage, self.with, self.obtained);
         }
     }
 }

@@ -124,8 +124,14 @@ impl Gatekeeper {
 
     /// Leave to send one request with the credential `with`, or nothing when the way is closed.
     pub(crate) fn admit(&self, with: CredentialGeneration, now: Moment) -> Option<Passage> {
-        let closed_for = lock(&self.client).gate.closed_for(with, now);
-        if closed_for.is_some() { None } else { self.breaker.admit(now) }
+        // Held over both, so that one request alone tries a credential whose refusal has just been forgotten.
+        let mut client = lock(&self.client);
+        if client.gate.closed_for(with, now).is_some() {
+            return None;
+        }
+        let passage = self.breaker.admit(now)?;
+        client.gate = client.gate.sent(with, self.breaker.policy.probe_time(), now);
+        Some(passage)
     }
 
     pub(crate) fn settle(&self, passage: Passage, settlement: &Settlement<'_>) -> (Phase, Phase) {
@@ -152,7 +158,10 @@ impl Gatekeeper {
     }
 
     /// Gives a passage back that was not used to its end: nothing is known of the server.
-    pub(crate) fn abandon(&self, passage: Passage, now: Moment) {
+    pub(crate) fn abandon(&self, passage: Passage, with: CredentialGeneration, now: Moment) {
+        let mut client = lock(&self.client);
+        client.gate = client.gate.given_up(with);
+        drop(client);
         self.breaker.settle(passage, Verdict::Abandoned, 0.0, now);
     }
 

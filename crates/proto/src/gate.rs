@@ -54,6 +54,15 @@ struct Pause {
 struct Refusal {
     backoff: Backoff,
     of: CredentialGeneration,
+    /// The one request that finds out whether it still holds, once it was forgotten, and until when others wait for that.
+    trial: Option<Pause>,
+}
+
+impl Refusal {
+    fn remaining(&self, now: Moment) -> Option<Duration> {
+        let tried = self.trial.and_then(|trial| now.left_of(trial.span, trial.since));
+        self.backoff.remaining(now).max(tried)
+    }
 }
 
 impl Gate {
@@ -67,7 +76,7 @@ impl Gate {
     /// How long a refusal of the credential `with` is remembered.
     #[must_use]
     pub fn refused_for(&self, with: CredentialGeneration, now: Moment) -> Option<Duration> {
-        self.refusal.filter(|refusal| refusal.of == with).and_then(|refusal| refusal.backoff.remaining(now))
+        self.refusal.filter(|refusal| refusal.of == with).and_then(|refusal| refusal.remaining(now))
     }
 
     /// Reserves a turn in the quota, as [`Quota::reserve`] does.
@@ -84,9 +93,25 @@ impl Gate {
         Ok((Self { quota, ..*self }, turn))
     }
 
+    /// Notes that a request is sent with the credential `with`, which takes `at_most` that long. Where a refusal of it has just
+    /// been forgotten, that request finds out whether it still holds, and all others wait for it: a wrong secret is not sent
+    /// once for each scope whenever its time has come (trap T24).
+    #[must_use]
+    pub fn sent(&self, with: CredentialGeneration, at_most: Duration, now: Moment) -> Self {
+        let trial = Some(Pause { since: now, span: at_most });
+        let refusal = self.refusal.map(|refusal| {
+            if refusal.of == with && refusal.remaining(now).is_none() {
+                Refusal { trial, ..refusal }
+            } else {
+                refusal
+            }
+        });
+        Self { refusal, ..*self }
+    }
+
     /// Notes a failed request that was sent with the credential `with`. `jitter` (a fraction from 0 to 1) places the end
     /// of the pause. A shorter pause never takes the place of a longer one, and a late refusal of an older credential
-    /// changes nothing.
+    /// changes nothing. Refusals of one credential that were on their way together count as one.
     #[must_use]
     pub fn failed(
         &self,
@@ -104,17 +129,33 @@ impl Gate {
         };
         let refusal = match failure.class {
             FailureClass::Credential if self.refusal.is_none_or(|refusal| refusal.of <= with) => {
-                let before = self.refusal.filter(|refusal| refusal.of == with).map(|refusal| refusal.backoff);
+                let known = self.refusal.filter(|refusal| refusal.of == with);
+                let together = known.filter(|known| known.backoff.remaining(now).is_some());
                 // The pause that the server asked for is kept above, for every credential.
                 let own = Failure { retry_after: None, ..failure };
-                Some(Refusal { backoff: policy.after(before.as_ref(), own, jitter, now), of: with })
+                let before = known.map(|known| known.backoff);
+                let anew = || Refusal {
+                    backoff: policy.after(before.as_ref(), own, jitter, now),
+                    of: with,
+                    trial: None,
+                };
+                Some(together.unwrap_or_else(anew))
             }
             FailureClass::Credential
             | FailureClass::Transient
             | FailureClass::Terminal
-            | FailureClass::Local => self.refusal,
+            | FailureClass::Local => self.given_up(with).refusal,
         };
         Self { pause, refusal, ..*self }
+    }
+
+    /// Notes that a request with the credential `with` ended without telling anything of it: the next one may find out.
+    #[must_use]
+    pub fn given_up(&self, with: CredentialGeneration) -> Self {
+        let refusal = self
+            .refusal
+            .map(|refusal| if refusal.of == with { Refusal { trial: None, ..refusal } } else { refusal });
+        Self { refusal, ..*self }
     }
 
     /// Notes that a token was granted to the credential `with`: it is not refused, whatever was remembered. A pause
@@ -179,6 +220,32 @@ mod tests {
             Some(Duration::from_secs(30)),
             "a late refusal of the old one"
         );
+    }
+
+    #[test]
+    fn t24_refusals_that_were_on_their_way_together_count_as_one() {
+        let gate =
+            (0..50).fold(Gate::default(), |gate, _| failed(gate, FailureClass::Credential, None, OLD, 0));
+        assert_eq!(gate.closed_for(OLD, after(0)), Some(Duration::from_secs(30)));
+        let gate = failed(gate, FailureClass::Credential, None, OLD, 31);
+        assert_eq!(gate.closed_for(OLD, after(31)), Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn t24_one_request_finds_out_whether_a_forgotten_refusal_still_holds() {
+        let span = Duration::from_secs(10);
+        let refused = failed(Gate::default(), FailureClass::Credential, None, OLD, 0);
+        let tried = refused.sent(OLD, span, after(30));
+        assert_eq!(tried.closed_for(OLD, after(31)), Some(Duration::from_secs(9)), "the others wait");
+        assert_eq!(tried.closed_for(NEW, after(31)), None);
+        assert_eq!(tried.granted(OLD).closed_for(OLD, after(31)), None);
+        let again = failed(tried, FailureClass::Credential, None, OLD, 31);
+        assert_eq!(again.closed_for(OLD, after(31)), Some(Duration::from_secs(60)));
+        let unknown = failed(tried, FailureClass::Transient, None, OLD, 31);
+        assert_eq!(unknown.closed_for(OLD, after(31)), None, "it told nothing: the next one tries");
+        assert_eq!(tried.given_up(OLD).closed_for(OLD, after(31)), None);
+        assert_eq!(tried.closed_for(OLD, after(40)), None, "it is lost: the next one tries");
+        assert_eq!(Gate::default().sent(OLD, span, after(0)).closed_for(OLD, after(0)), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod bearer;
 mod breaker;
 mod keeper;
 mod quota;
+mod refusal;
 mod storm;
 mod wire;
 
