@@ -82,9 +82,9 @@ fn token_error_code(error: &TokenError) -> ExitCode {
             Fault::Caller => ExitCode::Other,
         },
         TokenErrorKind::NarrowedScope { .. } => ExitCode::CredentialRefused,
-        TokenErrorKind::Unreachable { .. } | TokenErrorKind::DeadlinePassed { .. } => {
-            ExitCode::ServerUnreachable
-        }
+        TokenErrorKind::Unreachable { .. }
+        | TokenErrorKind::LeftAlone { .. }
+        | TokenErrorKind::DeadlinePassed { .. } => ExitCode::ServerUnreachable,
         TokenErrorKind::Redirected { .. }
         | TokenErrorKind::Request(_)
         | TokenErrorKind::SecretUnavailable { .. } => ExitCode::Configuration,
@@ -116,6 +116,7 @@ fn token_error_hint(error: &TokenError) -> Option<String> {
         | TokenErrorKind::Request(_)
         | TokenErrorKind::NarrowedScope { .. }
         | TokenErrorKind::QuotaExhausted { .. }
+        | TokenErrorKind::LeftAlone { .. }
         | TokenErrorKind::SecretUnavailable { .. }
         | TokenErrorKind::Closed
         | TokenErrorKind::ExpiredToken { .. }

@@ -84,6 +84,15 @@ pub enum TokenErrorKind {
         /// The scope that was asked for.
         requested: Scope,
     },
+    /// The server is left alone for a while, for a reason that another key or another client met: it was down when it was last
+    /// asked, or asked for a pause.
+    #[error(
+        "the authorization server {server} is left alone for a while: it was down when it was last asked, or asked for a pause"
+    )]
+    LeftAlone {
+        /// Host and port of the server.
+        server: String,
+    },
     /// The caller's own deadline came first. The token request goes on for the others.
     #[error("no token within the {} ms that the caller would wait", .waited.as_millis())]
     DeadlinePassed {
@@ -171,7 +180,10 @@ impl TokenError {
             | Kind::NoRuntime
             | Kind::QuotaExhausted { .. }
             | Kind::Closed => Fault::Caller,
-            Kind::Malformed { .. } | Kind::ExpiredToken { .. } | Kind::Unreachable { .. } => Fault::Server,
+            Kind::Malformed { .. }
+            | Kind::ExpiredToken { .. }
+            | Kind::Unreachable { .. }
+            | Kind::LeftAlone { .. } => Fault::Server,
             Kind::DeadlinePassed { .. } | Kind::FlightLost => Fault::Deadline,
         }
     }
@@ -201,9 +213,11 @@ impl TokenError {
         let class = match self.kind() {
             Kind::Refused { error, .. } if concerns_the_client(error) => FailureClass::Credential,
             Kind::Malformed { status: 401, .. } => FailureClass::Credential,
-            Kind::QuotaExhausted { .. } | Kind::Closed | Kind::NoRuntime | Kind::DeadlinePassed { .. } => {
-                FailureClass::Local
-            }
+            Kind::QuotaExhausted { .. }
+            | Kind::LeftAlone { .. }
+            | Kind::Closed
+            | Kind::NoRuntime
+            | Kind::DeadlinePassed { .. } => FailureClass::Local,
             Kind::Refused { .. }
             | Kind::Malformed { .. }
             | Kind::ExpiredToken { .. }
@@ -241,6 +255,7 @@ impl TokenError {
             },
             Kind::ExpiredToken { .. } | Kind::NarrowedScope { .. } => Verdict::Answered,
             Kind::DeadlinePassed { .. }
+            | Kind::LeftAlone { .. }
             | Kind::FlightLost
             | Kind::Closed
             | Kind::QuotaExhausted { .. }

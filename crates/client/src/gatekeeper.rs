@@ -148,7 +148,9 @@ impl Gatekeeper {
                 match failure.class {
                     FailureClass::Credential => client.refusal = Some(error.clone()),
                     FailureClass::Transient => client.last_fault = Some(error.clone()),
-                    FailureClass::Terminal | FailureClass::Local => {}
+                    // It answered: what was the matter before is not any more, and this is that scope's own.
+                    FailureClass::Terminal => client.last_fault = None,
+                    FailureClass::Local => {}
                 }
             }
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The longest time that a caller waits, whatever it asks for.
-const LONGEST_WAIT: Duration = Duration::from_hours(24);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// One (client, key), resolved: asking it costs no look-up. Cheap to clone; all clones share one token.
 #[derive(Clone)]

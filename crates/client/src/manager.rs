@@ -9,7 +9,7 @@ use crate::clock::{HotClock, StepDetector};
 use crate::credentials::Credentials;
 use crate::error::{TokenError, TokenErrorKind};
 use crate::gatekeeper::Gatekeeper;
-use crate::handle::TokenHandle;
+use crate::handle::{LONGEST_WAIT, TokenHandle};
 use crate::key::TokenKey;
 use crate::operations::{Drained, Operations};
 use crate::shared_slot::SharedSlot;
@@ -137,13 +137,13 @@ impl Engine {
     /// Why no request may be sent with the credential `with`, as far as is known.
     pub(crate) fn why_closed(&self, with: CredentialGeneration) -> TokenError {
         let now = self.clock.moment();
-        let why =
-            self.gatekeeper.reason(with, now).unwrap_or_else(|| TokenError::new(TokenErrorKind::FlightLost));
+        let left_alone = || TokenErrorKind::LeftAlone { server: self.server.name() };
+        let why = self.gatekeeper.reason(with, now).unwrap_or_else(|| TokenError::new(left_alone()));
         why.retry_after_of(self.gatekeeper.closed_for(with, now))
     }
 
-    /// What a slot's callers are told that has no token: that the client was refused, else what happened to the slot itself,
-    /// else what happened to another.
+    /// What a slot's callers are told that has no token: that the client was refused, else `own`, which happened to the slot
+    /// itself and is the reason of its pause, else what happened to another.
     pub(crate) fn refusal(&self, own: Option<&TokenError>, now: Moment) -> TokenError {
         let with = self.credentials.generation();
         let known = self.gatekeeper.refused(with, now).or_else(|| own.cloned());
@@ -224,13 +224,13 @@ impl TokenManager {
         self.engine.telemetry.publish();
     }
 
-    /// Waits until every key that is [prefetched](TokenManagerBuilder::prefetch) has a token, for `within` at most: what a
+    /// Waits until every key that is [prefetched](TokenManagerBuilder::prefetch) has a token, for `within` (24 h at most): what a
     /// readiness probe asks. At once when there is none.
     ///
     /// # Errors
     /// As [`TokenHandle::token_within`], of the first key that has none.
     pub async fn ready(&self, within: Duration) -> Result<(), TokenError> {
-        let deadline = Instant::now() + within;
+        let deadline = Instant::now() + within.min(LONGEST_WAIT);
         for handle in self.prefetched.iter() {
             handle.token_within(deadline.saturating_duration_since(Instant::now())).await?;
         }
@@ -241,7 +241,8 @@ impl TokenManager {
     /// `within` at most and then given up. Tokens in hand are given out as before while they are good; who would have to
     /// wait for one gets [`TokenErrorKind::Closed`]. Closes all clones, since they are one manager.
     ///
-    /// Dropping every clone and handle ends everything too, without waiting.
+    /// Dropping every clone and handle ends everything too, without waiting. Outside of a tokio runtime there is nothing to
+    /// wait by, and what is under way is given up at once.
     pub async fn close(&self, within: Duration) -> Drained {
         self.engine.operations.close(within).await
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// How a manager was closed.
@@ -14,6 +15,12 @@ pub enum Drained {
         /// How many.
         requests: usize,
     },
+}
+
+impl Drained {
+    fn of(given_up: usize) -> Self {
+        if given_up == 0 { Self::All } else { Self::GivenUp { requests: given_up } }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +71,10 @@ impl Operations {
             }
             was_open
         });
+        if Handle::try_current().is_err() {
+            self.stage.send_replace(Stage::Closed);
+            return Drained::of(*self.in_air.borrow());
+        }
         let mut in_air = self.in_air.subscribe();
         let landed = tokio::time::timeout(within, in_air.wait_for(|count| *count == 0)).await.is_ok();
         let requests = *self.in_air.borrow();
@@ -73,7 +84,7 @@ impl Operations {
         }
         // They end at their next step; a runtime that nobody drives any more does not hold this up.
         let _ended = tokio::time::timeout(LAST_GRACE, in_air.wait_for(|count| *count == 0)).await;
-        if requests == 0 { Drained::All } else { Drained::GivenUp { requests } }
+        Drained::of(requests)
     }
 }
 

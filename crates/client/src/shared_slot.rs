@@ -215,9 +215,14 @@ impl SharedSlot {
     /// What a caller is told while there is no token to be had; its asking keeps the keeper at it.
     fn refusal(self: &Arc<Self>, state: &State, retry_after: Duration) -> TokenError {
         let now = self.clock.now();
+        if !self.engine.operations.is_open() {
+            return TokenError::new(TokenErrorKind::Closed);
+        }
         *lock(&self.asked_in_vain) = Some(now);
         self.wake_idle_keeper();
-        self.engine.refusal(state.last_error.as_ref(), now).retry_after_of(Some(retry_after))
+        // What happened before the last pause is not why there is no token now.
+        let own = state.last_error.as_ref().filter(|_| state.slot.backing_off(now).is_some());
+        self.engine.refusal(own, now).retry_after_of(Some(retry_after))
     }
 
     fn backup(&self) -> Option<Arc<CachedToken>> {

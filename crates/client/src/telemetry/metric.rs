@@ -267,6 +267,7 @@ impl MintOutcome {
             | Kind::Request(_)
             | Kind::Closed
             | Kind::QuotaExhausted { .. }
+            | Kind::LeftAlone { .. }
             | Kind::SecretUnavailable { .. } => Self::NotSent,
         }
     }

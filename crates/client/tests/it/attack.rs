@@ -6,6 +6,7 @@ mod keeper;
 mod quota;
 mod refusal;
 mod storm;
+mod told;
 mod wire;
 
 use crate::support::{
