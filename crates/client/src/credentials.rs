@@ -11,6 +11,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// A client id with its secret, and the method by which they are sent (RFC 6749 §2.3.1).
 #[derive(Clone, Debug)]
@@ -46,7 +47,8 @@ impl Credential {
 /// Where the client secret comes from: a file, a secret manager, whatever may hold another one tomorrow.
 ///
 /// It is asked when the first token is needed, and once more whenever the server answers `invalid_client`: a secret that
-/// has changed by then is tried at once. A wrong secret is harmless but for the refused request; what is returned as the
+/// has changed by then is tried at once. However many keys need it at the same time, it is asked once for all, and has
+/// 10 s, or what is left of the token request's time where that is less. A wrong secret is harmless but for the refused request; what is returned as the
 /// reason of a failure is shown to people, so it must not hold the secret.
 pub trait SecretSource: Send + Sync + 'static {
     /// Reads the secret.
@@ -67,23 +69,50 @@ pub(crate) struct InForce {
 pub(crate) struct Credentials {
     held: Mutex<Held>,
     source: Option<Arc<dyn SecretSource>>,
+    /// Held by the flight that reads the source; the others wait for what it brings.
+    reading: tokio::sync::Mutex<()>,
 }
 
 struct Held {
     /// Without a secret until the source was read.
     in_force: InForce,
     is_read: bool,
+    /// Counts the reads that came to an end, so that whoever waited for one takes what it brought.
+    reads: u64,
+    /// When the last one began.
+    reading_since: Option<Instant>,
+    /// How the last one failed.
+    failure: Option<TokenError>,
 }
 
-/// The longest time for which a source is waited.
+impl Held {
+    /// Puts another secret in force, unless it is the one that already is.
+    fn replace(&mut self, secret: Secret<String>, has_source: bool) {
+        let InForce { credential, generation } = &self.in_force;
+        if self.is_read && credential.client_secret == secret {
+            return;
+        }
+        let credential = Arc::new(Credential { client_secret: secret, ..(**credential).clone() });
+        let first = !self.is_read && has_source;
+        let generation = if first { *generation } else { generation.next() };
+        self.in_force = InForce { credential, generation };
+        self.is_read = true;
+    }
+}
+
+/// The longest time for which a source is waited, where the flight has that long.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much longer a read may hold the others up: after that its task is on a runtime that nobody drives.
+const OVERDUE: Duration = Duration::from_secs(1);
+const TOO_LATE: &str = "its source did not answer in time";
 
 impl Credentials {
     /// Those of `credential`; with a `source`, its secret is not looked at before the source was read.
     pub(crate) fn new(credential: Credential, source: Option<Arc<dyn SecretSource>>) -> Self {
         let in_force =
             InForce { credential: Arc::new(credential), generation: CredentialGeneration::default() };
-        Self { held: Mutex::new(Held { in_force, is_read: source.is_none() }), source }
+        let held = Held { in_force, is_read: source.is_none(), reads: 0, reading_since: None, failure: None };
+        Self { held: Mutex::new(held), source, reading: tokio::sync::Mutex::default() }
     }
 
     /// Which credential is in force.
@@ -91,22 +120,23 @@ impl Credentials {
         lock(&self.held).in_force.generation
     }
 
-    /// The credential in force; reads the source the first time.
-    pub(crate) async fn in_force(&self) -> Result<InForce, TokenError> {
+    /// The credential in force; reads the source the first time, for `within` at most.
+    pub(crate) async fn in_force(&self, within: Duration) -> Result<InForce, TokenError> {
         {
             let held = lock(&self.held);
             if held.is_read {
                 return Ok(held.in_force.clone());
             }
         }
-        self.read_source().await?;
+        self.read_source(within).await?;
         Ok(lock(&self.held).in_force.clone())
     }
 
-    /// The credential in force when it is not the one of `refused` any more; asks the source for that (R3.3).
-    pub(crate) async fn replacing(&self, refused: CredentialGeneration) -> Option<InForce> {
+    /// The credential in force when it is not the one of `refused` any more; asks the source for that (R3.3), for `within` at
+    /// most.
+    pub(crate) async fn replacing(&self, refused: CredentialGeneration, within: Duration) -> Option<InForce> {
         if self.generation() == refused
-            && let Err(error) = self.read_source().await
+            && let Err(error) = self.read_source(within).await
         {
             tracing::warn!(%error, "the client secret was refused, and its source cannot be read");
         }
@@ -116,30 +146,52 @@ impl Credentials {
 
     /// Puts another secret in force, unless it is the one that already is.
     pub(crate) fn replace(&self, secret: Secret<String>) {
-        let mut held = lock(&self.held);
-        if held.is_read && held.in_force.credential.client_secret == secret {
-            return;
-        }
-        let credential = Credential { client_secret: secret, ..(*held.in_force.credential).clone() };
-        let first = !held.is_read && self.source.is_some();
-        let generation = if first { held.in_force.generation } else { held.in_force.generation.next() };
-        *held = Held { in_force: InForce { credential: Arc::new(credential), generation }, is_read: true };
+        lock(&self.held).replace(secret, self.source.is_some());
     }
 
-    async fn read_source(&self) -> Result<(), TokenError> {
+    /// Reads the source, or waits for the read that is under way and shares its outcome: many keys at once ask it once.
+    async fn read_source(&self, within: Duration) -> Result<(), TokenError> {
         let Some(source) = &self.source else {
             return Ok(());
         };
-        let unavailable =
-            |reason: &str| TokenError::new(TokenErrorKind::SecretUnavailable { reason: printable(reason) });
-        let read = tokio::time::timeout(READ_TIMEOUT, source.read()).await;
-        let secret = read
-            .map_err(|_elapsed| unavailable("its source did not answer within 10 s"))?
-            .map_err(|reason| unavailable(&reason))?;
-        if secret.expose().is_empty() {
-            return Err(unavailable("its source gave an empty one"));
+        let deadline = Instant::now() + within.min(READ_TIMEOUT);
+        let (reads, seen, overdue_at) = {
+            let held = lock(&self.held);
+            let overdue_at = held.reading_since.map(|since| since + READ_TIMEOUT + OVERDUE);
+            (held.reads, (held.in_force.generation, held.is_read), overdue_at)
+        };
+        let until = overdue_at.map_or(deadline, |overdue_at| overdue_at.min(deadline));
+        let _turn = tokio::time::timeout_at(until, self.reading.lock()).await;
+        {
+            let mut held = lock(&self.held);
+            if held.reads != reads {
+                return held.failure.clone().map_or(Ok(()), Err);
+            }
+            if deadline <= Instant::now() {
+                return checked(Err(TOO_LATE.to_owned())).map(drop);
+            }
+            held.reading_since = Some(Instant::now());
         }
-        self.replace(secret);
+        let read = tokio::time::timeout_at(deadline, source.read()).await;
+        let secret = checked(read.unwrap_or_else(|_elapsed| Err(TOO_LATE.to_owned())));
+        let mut held = lock(&self.held);
+        held.reads = held.reads.wrapping_add(1);
+        held.failure = secret.as_ref().err().cloned();
+        let secret = secret?;
+        // What was put in force meanwhile is newer than what the source told.
+        if seen == (held.in_force.generation, held.is_read) {
+            held.replace(secret, true);
+        }
         Ok(())
+    }
+}
+
+fn checked(read: Result<Secret<String>, String>) -> Result<Secret<String>, TokenError> {
+    let unavailable =
+        |reason: &str| TokenError::new(TokenErrorKind::SecretUnavailable { reason: printable(reason) });
+    match read {
+        Ok(secret) if secret.expose().is_empty() => Err(unavailable("its source gave an empty one")),
+        Ok(secret) => Ok(secret),
+        Err(reason) => Err(unavailable(&reason)),
     }
 }

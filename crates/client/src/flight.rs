@@ -146,7 +146,7 @@ async fn mint(seat: &mut Seat) -> Result<Arc<CachedToken>, Mishap> {
     let mut asked_the_source = false;
     let mut attempt = 1;
     loop {
-        let in_force = engine.credentials.in_force().await;
+        let in_force = engine.credentials.in_force(left_until(deadline)).await;
         let in_force = in_force.map_err(|error| Mishap::of(error, engine.credentials.generation()))?;
         let with = in_force.generation;
         let error = match attempt_once(seat, &in_force, deadline, attempt).await? {
@@ -156,7 +156,7 @@ async fn mint(seat: &mut Seat) -> Result<Arc<CachedToken>, Mishap> {
         let mishap = Mishap::of(error, with);
         if mishap.failure.class == FailureClass::Credential && !asked_the_source {
             asked_the_source = true;
-            if engine.credentials.replacing(with).await.is_some() {
+            if engine.credentials.replacing(with, left_until(deadline)).await.is_some() {
                 tracing::info!("the credential was replaced, trying the new one");
                 continue;
             }
@@ -195,7 +195,7 @@ async fn attempt_once(
     let Some(pass) = Pass::obtain(engine, with) else {
         return Err(Mishap::unsent(engine.why_closed(with), with));
     };
-    let left = deadline.saturating_duration_since(Instant::now());
+    let left = left_until(deadline);
     let (minting, begun) = (engine.telemetry.mint_began(seat.reason), Instant::now());
     let answer = engine.server.request_token(&seat.key, &in_force.credential, left).await;
     let outcome = answer.and_then(|granted| accept(seat, granted));
@@ -214,7 +214,7 @@ async fn attempt_once(
 /// in a time-out that is not the server's (trap T26).
 async fn wait_for_turn(seat: &Seat, with: CredentialGeneration, deadline: Instant) -> Result<(), Mishap> {
     let engine = &*seat.engine;
-    let patience = deadline.saturating_duration_since(Instant::now()) / 2;
+    let patience = left_until(deadline) / 2;
     let turn = engine.reserve_turn(patience).map_err(|error| {
         engine.telemetry.quota_refused();
         Mishap::out_of_quota(error, with)
@@ -288,6 +288,10 @@ impl Mishap {
         let failure = Failure { class: FailureClass::Local, retry_after: error.retry_after() };
         Self { error, failure, with }
     }
+}
+
+fn left_until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }
 
 /// A time-out is not worth another attempt within the flight: everybody has waited for that long already.

@@ -5,6 +5,7 @@ mod breaker;
 mod keeper;
 mod quota;
 mod refusal;
+mod source;
 mod storm;
 mod told;
 mod wire;
