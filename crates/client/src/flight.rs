@@ -86,6 +86,7 @@ impl Seat {
 
     fn land(self, outcome: Result<Arc<CachedToken>, Mishap>) {
         let Some(slot) = self.slot.upgrade() else { return };
+        let left_before = slot.life_left();
         let mut runway = slot.runway.hold();
         let current = runway.is_current(self.serial);
         let outcome = match outcome {
@@ -97,6 +98,12 @@ impl Seat {
         runway.clear(self.serial);
         drop(runway);
         slot.wake_keeper();
+        // Told with no lock held: recorders and subscribers are the application's, and may ask for a token themselves.
+        match &outcome {
+            Outcome::Granted(_) => slot.tell_granted(left_before),
+            Outcome::Failed(error) => slot.tell_failed(error),
+            Outcome::Superseded => {}
+        }
         self.sender.send_replace(Some(outcome));
     }
 }

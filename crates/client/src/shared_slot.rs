@@ -313,9 +313,6 @@ impl SharedSlot {
     /// Takes a granted token in, and gives what callers get.
     pub(crate) fn granted(&self, token: &Arc<CachedToken>, reason: MintReason) -> Option<Arc<CachedToken>> {
         let engine = &*self.engine;
-        self.publish();
-        self.telemetry.backing_off(None);
-        self.telemetry.backup_left(None);
         let given = self.cell.granted(token, reason, &engine.refresh_policy, engine.draw(), self.clock.now());
         *lock(&self.asked_in_vain) = None;
         given
@@ -326,14 +323,29 @@ impl SharedSlot {
         let (engine, now) = (&*self.engine, self.clock.now());
         let (error, with) = (&mishap.error, mishap.with);
         self.cell.failed(error, mishap.failure, with, &engine.backoff_policy, engine.draw(), now);
-        let state = self.cell.load();
-        let left = state.slot.left(now).unwrap_or_default();
-        tracing::warn!(%error, client_id = %engine.server.client_id, backup_seconds_left = left.as_secs(),
-            "token request failed");
-        let pause = state.slot.backing_off(now).max(engine.gatekeeper.closed_for(with, now));
-        self.telemetry.backing_off(pause);
-        self.telemetry.backup_left(state.slot.left(now));
+        let pause = self.cell.load().slot.backing_off(now).max(engine.gatekeeper.closed_for(with, now));
         error.clone().retry_after_of(pause.or(error.retry_after()))
+    }
+
+    /// Tells of a token that was granted; `left_before` is what was left of the one before it.
+    pub(crate) fn tell_granted(&self, left_before: Option<Duration>) {
+        self.telemetry.publish(left_before);
+        self.telemetry.backing_off(None);
+        self.telemetry.backup_left(None);
+    }
+
+    /// Tells of a flight that failed.
+    pub(crate) fn tell_failed(&self, error: &TokenError) {
+        let left = self.life_left();
+        tracing::warn!(%error, client_id = %self.engine.server.client_id,
+            backup_seconds_left = left.unwrap_or_default().as_secs(), "token request failed");
+        self.telemetry.backing_off(error.retry_after());
+        self.telemetry.backup_left(left);
+    }
+
+    /// How much of its life is left to the token in hand.
+    pub(crate) fn life_left(&self) -> Option<Duration> {
+        self.cell.load().slot.left(self.clock.now())
     }
 
     pub(crate) fn reject(&self, id: TokenId) {
@@ -348,7 +360,7 @@ impl SharedSlot {
 
     /// Publishes the hits that were counted, with the life left of the token that made them.
     pub(crate) fn publish(&self) {
-        self.telemetry.publish(self.cell.load().slot.left(self.clock.now()));
+        self.telemetry.publish(self.life_left());
     }
 
     /// Keeps the token fresh from now on, whether it is used or not.

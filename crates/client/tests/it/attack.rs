@@ -3,6 +3,7 @@
 mod bearer;
 mod breaker;
 mod keeper;
+mod landing;
 mod quota;
 mod refusal;
 mod source;
