@@ -113,13 +113,9 @@ impl Gatekeeper {
         refused: impl FnOnce() -> TokenErrorKind,
     ) -> Result<Duration, TokenError> {
         let mut client = lock(&self.client);
-        match client.gate.reserve(&self.quota_policy, patience, now) {
-            Ok((gate, turn)) => {
-                client.gate = gate;
-                Ok(turn)
-            }
-            Err(exhausted) => Err(TokenError::new(refused()).retry_after_of(Some(exhausted.retry_after))),
-        }
+        let (gate, turn) = client.gate.reserve(&self.quota_policy, patience, now);
+        client.gate = gate;
+        turn.map_err(|exhausted| TokenError::new(refused()).retry_after_of(Some(exhausted.retry_after)))
     }
 
     /// Leave to send one request with the credential `with`, or nothing when the way is closed.

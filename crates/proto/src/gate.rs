@@ -80,17 +80,14 @@ impl Gate {
     }
 
     /// Reserves a turn in the quota, as [`Quota::reserve`] does.
-    ///
-    /// # Errors
-    /// [`QuotaExhausted`] when the turn would come later than `patience` allows.
     pub fn reserve(
         &self,
         policy: &QuotaPolicy,
         patience: Duration,
         now: Moment,
-    ) -> Result<(Self, Duration), QuotaExhausted> {
-        let (quota, turn) = self.quota.reserve(policy, patience, now)?;
-        Ok((Self { quota, ..*self }, turn))
+    ) -> (Self, Result<Duration, QuotaExhausted>) {
+        let (quota, turn) = self.quota.reserve(policy, patience, now);
+        (Self { quota, ..*self }, turn)
     }
 
     /// Notes that a request is sent with the credential `with`, which takes `at_most` that long. Where a refusal of it has just

@@ -53,12 +53,13 @@ pub struct InvalidQuotaPolicy(&'static str);
 ///
 /// let policy = QuotaPolicy::new(1, Duration::from_secs(10))?;
 /// let now = Moment::from(Timestamp::from_unix_seconds(1_000_000));
-/// let (quota, turn) = Quota::default().reserve(&policy, Duration::ZERO, now)?;
-/// assert_eq!(turn, Duration::ZERO);
+/// let (quota, turn) = Quota::default().reserve(&policy, Duration::ZERO, now);
+/// assert_eq!(turn?, Duration::ZERO);
 /// // The second has its turn in ten seconds, if it has that long.
-/// assert!(quota.reserve(&policy, Duration::from_secs(9), now).is_err());
-/// let (_, turn) = quota.reserve(&policy, Duration::from_secs(15), now)?;
-/// assert_eq!(turn, Duration::from_secs(10));
+/// let (quota, turn) = quota.reserve(&policy, Duration::from_secs(9), now);
+/// assert!(turn.is_err());
+/// let (_, turn) = quota.reserve(&policy, Duration::from_secs(15), now);
+/// assert_eq!(turn?, Duration::from_secs(10));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,24 +79,24 @@ pub struct QuotaExhausted {
 
 impl Quota {
     /// Reserves a turn for one request that can wait for `patience`: the quota as it is then, and the time until the
-    /// turn comes. Turns come in the order in which they were reserved.
-    ///
-    /// # Errors
-    /// [`QuotaExhausted`] when the turn would come later than that; then nothing is reserved.
+    /// turn comes. Turns come in the order in which they were reserved. [`QuotaExhausted`] when the turn would come
+    /// later than that: then nothing is reserved, and the quota has noted the time all the same.
     pub fn reserve(
         &self,
         policy: &QuotaPolicy,
         patience: Duration,
         now: Moment,
-    ) -> Result<(Self, Duration), QuotaExhausted> {
-        // A wall clock that stepped back has let no time pass.
+    ) -> (Self, Result<Duration, QuotaExhausted>) {
+        // A wall clock that stepped back has let no time pass; from now on it counts from where it stands, or else whoever
+        // is refused now would be refused until it is again where it was.
         let passed = self.as_of.and_then(|as_of| now.since(as_of)).unwrap_or_default();
-        let debt = self.debt.saturating_sub(passed).saturating_add(policy.interval);
+        let left = self.debt.saturating_sub(passed);
+        let debt = left.saturating_add(policy.interval);
         let turn = debt.saturating_sub(policy.allowance());
         if turn > patience {
-            return Err(QuotaExhausted { retry_after: turn });
+            return (Self { as_of: Some(now), debt: left }, Err(QuotaExhausted { retry_after: turn }));
         }
-        Ok((Self { as_of: Some(now), debt }, turn))
+        (Self { as_of: Some(now), debt }, Ok(turn))
     }
 }
 
@@ -111,19 +112,25 @@ mod tests {
         START.saturating_add(Duration::from_millis(millis))
     }
 
+    fn granted(quota: &Quota, policy: &QuotaPolicy, patience: Duration, now: Moment) -> (Quota, Duration) {
+        let (quota, turn) = quota.reserve(policy, patience, now);
+        (quota, turn.unwrap())
+    }
+
     #[test]
     fn r3_9_a_burst_and_then_one_an_interval() {
         let policy = QuotaPolicy::default();
         let mut quota = Quota::default();
         for _ in 0..100 {
-            (quota, _) = quota.reserve(&policy, Duration::ZERO, START).unwrap();
+            quota = granted(&quota, &policy, Duration::ZERO, START).0;
         }
-        let refused = quota.reserve(&policy, Duration::ZERO, START).unwrap_err();
-        assert_eq!(refused.retry_after, Duration::from_millis(100));
-        assert!(quota.reserve(&policy, Duration::ZERO, after(99)).is_err());
-        let (quota, turn) = quota.reserve(&policy, Duration::ZERO, after(100)).unwrap();
+        let (quota, refused) = quota.reserve(&policy, Duration::ZERO, START);
+        assert_eq!(refused.unwrap_err().retry_after, Duration::from_millis(100));
+        let (quota, refused) = quota.reserve(&policy, Duration::ZERO, after(99));
+        assert_eq!(refused.unwrap_err().retry_after, Duration::from_millis(1));
+        let (quota, turn) = granted(&quota, &policy, Duration::ZERO, after(100));
         assert_eq!(turn, Duration::ZERO);
-        assert!(quota.reserve(&policy, Duration::ZERO, after(100)).is_err());
+        assert!(quota.reserve(&policy, Duration::ZERO, after(100)).1.is_err());
     }
 
     #[test]
@@ -132,22 +139,27 @@ mod tests {
         let patience = Duration::from_secs(3);
         let mut quota = Quota::default();
         for turn in 0..4 {
-            let (next, wait) = quota.reserve(&policy, patience, START).unwrap();
+            let (next, wait) = granted(&quota, &policy, patience, START);
             assert_eq!(wait, Duration::from_secs(turn));
             quota = next;
         }
         for _ in 0..10 {
-            let refused = quota.reserve(&policy, patience, START).unwrap_err();
-            assert_eq!(refused.retry_after, Duration::from_secs(4));
+            let (next, refused) = quota.reserve(&policy, patience, START);
+            assert_eq!(refused.unwrap_err().retry_after, Duration::from_secs(4));
+            quota = next;
         }
     }
 
     #[test]
     fn t5_a_clock_that_steps_back_neither_fills_nor_blocks_it() {
         let policy = QuotaPolicy::new(1, Duration::from_secs(10)).unwrap();
-        let (quota, _) = Quota::default().reserve(&policy, Duration::ZERO, after(500_000)).unwrap();
-        let refused = quota.reserve(&policy, Duration::ZERO, START).unwrap_err();
-        assert_eq!(refused.retry_after, Duration::from_secs(10));
+        let (quota, _) = granted(&Quota::default(), &policy, Duration::ZERO, after(500_000));
+        let (quota, refused) = quota.reserve(&policy, Duration::ZERO, START);
+        assert_eq!(refused.unwrap_err().retry_after, Duration::from_secs(10));
+        // Whoever asks again and again is not refused until the clock is again where it was.
+        let (quota, refused) = quota.reserve(&policy, Duration::ZERO, after(9_999));
+        assert_eq!(refused.unwrap_err().retry_after, Duration::from_millis(1));
+        granted(&quota, &policy, Duration::ZERO, after(10_000));
     }
 
     #[test]
@@ -170,8 +182,9 @@ mod tests {
             let mut sent: Vec<u64> = Vec::new();
             for (pause, patience) in asks {
                 now += pause;
-                if let Ok((next, turn)) = quota.reserve(&policy, Duration::from_millis(patience), after(now)) {
-                    quota = next;
+                let (next, turn) = quota.reserve(&policy, Duration::from_millis(patience), after(now));
+                quota = next;
+                if let Ok(turn) = turn {
                     sent.push(now + u64::try_from(turn.as_millis()).unwrap());
                 }
             }
