@@ -5,7 +5,7 @@
 //! the seed; beside them a [`checker`] that sees every request, answer, call and clock, and says which invariant does
 //! not hold. A failure is repeated by its seed: `cargo xtask sim --seed S --trace`.
 //!
-//! This is level 2 of the simulator; see `docs/decisions/0011-simulation.md`.
+//! That is level 2 of the simulator; [`machines`] is level 1, the decisions alone. See `docs/decisions/0011-simulation.md`.
 
 pub mod api;
 pub mod authority;
@@ -17,6 +17,7 @@ pub mod door;
 pub mod event;
 pub mod fault;
 pub mod journal;
+pub mod machines;
 pub mod network;
 pub mod plan;
 pub mod schedule;
