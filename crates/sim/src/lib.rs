@@ -20,6 +20,7 @@ pub mod journal;
 pub mod machines;
 pub mod network;
 pub mod plan;
+pub mod scenario;
 pub mod schedule;
 pub mod seeds;
 pub mod usher;

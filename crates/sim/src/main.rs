@@ -1,33 +1,50 @@
-//! `sim`: runs worlds and says what held. `cargo xtask sim` builds it for release and calls it.
+//! `sim`: drives the machines alone, runs worlds and plays scenarios, and says what held. `cargo xtask sim` builds it for
+//! release and calls it.
 
 use sim::journal::Trace;
 use sim::machines;
+use sim::scenario;
 use sim::seeds::{Seeds, run, run_one};
 use std::env;
 use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const USAGE: &str = "\
 usage: sim [--seeds N] [--seed S] [--hours H] [--steps N] [--trace]
+       sim --scenario FILE
+
+Without --seed, the scenarios of testdata/scenarios are played too.
 
   --seeds N   how many worlds, 1 to 1000000; 200 unless --seed names one
   --seed S    the first seed; 0 unless given
   --hours H   how many hours each world lasts, 1 to 1000; 12 unless given
   --steps N   how many steps the machines alone make first, 0 to 10000000000; 20000000 unless given
-  --trace     prints everything that happens in the world of --seed";
+  --trace     prints everything that happens in the world of --seed
+  --scenario FILE   plays one scenario and prints everything that happens in it";
 
-struct Arguments {
-    seeds: Seeds,
-    steps: u64,
-    trace: bool,
+enum Task {
+    Seeds { seeds: Seeds, steps: u64 },
+    SeedsAndScenarios { seeds: Seeds, steps: u64 },
+    Trace(Seeds),
+    Scenario(PathBuf),
 }
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match parse(&arguments) {
-        Ok(arguments) if arguments.trace => trace(arguments.seeds),
-        Ok(arguments) => all(&arguments),
+        Ok(Task::Seeds { seeds, steps }) => {
+            let machines_held = machines_alone(seeds.first, steps);
+            succeeded(worlds(seeds) && machines_held)
+        }
+        Ok(Task::SeedsAndScenarios { seeds, steps }) => {
+            let machines_held = machines_alone(seeds.first, steps);
+            let worlds_held = worlds(seeds);
+            succeeded(scenarios() && worlds_held && machines_held)
+        }
+        Ok(Task::Trace(seeds)) => trace(seeds),
+        Ok(Task::Scenario(path)) => succeeded(one_scenario(&path)),
         Err(what) => {
             complain(&format!("sim: {what}\n\n{USAGE}"));
             ExitCode::from(2)
@@ -35,20 +52,64 @@ fn main() -> ExitCode {
     }
 }
 
-fn all(arguments: &Arguments) -> ExitCode {
-    let begun = Instant::now();
-    let alone = (arguments.steps > 0).then(|| machines::runs::run(arguments.seeds.first, arguments.steps));
-    if let Some(report) = &alone {
-        say(&format!(
-            "the machines alone\n{report}took              {:>12.1} s",
-            begun.elapsed().as_secs_f64()
-        ));
+fn succeeded(everything_held: bool) -> ExitCode {
+    if everything_held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn machines_alone(first: u64, steps: u64) -> bool {
+    if steps == 0 {
+        return true;
     }
     let begun = Instant::now();
-    let report = run(arguments.seeds);
+    let report = machines::runs::run(first, steps);
+    say(&format!("the machines alone\n{report}took              {:>12.1} s", begun.elapsed().as_secs_f64()));
+    report.is_clean()
+}
+
+fn worlds(seeds: Seeds) -> bool {
+    let begun = Instant::now();
+    let report = run(seeds);
     say(&format!("\nwhole worlds\n{report}took              {:>12.1} s", begun.elapsed().as_secs_f64()));
-    let is_clean = report.is_clean() && alone.is_none_or(|report| report.is_clean());
-    if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    report.is_clean()
+}
+
+fn scenarios() -> bool {
+    let (begun, folder) = (Instant::now(), scenario::folder());
+    let paths = match scenario::files_in(&folder) {
+        Ok(paths) => paths,
+        Err(error) => {
+            complain(&format!("sim: the scenarios in {} cannot be read: {error}", folder.display()));
+            return false;
+        }
+    };
+    let outcomes = scenario::play_files(&paths);
+    let faults: Vec<String> = outcomes.iter().flat_map(scenario::Outcome::faults).collect();
+    for fault in &faults {
+        say(fault);
+    }
+    let took = begun.elapsed().as_secs_f64();
+    say(&format!(
+        "\nscenarios         {:>12}\nfaults in them    {:>12}\ntook              {took:>12.1} s",
+        paths.len(),
+        faults.len()
+    ));
+    faults.is_empty() && !paths.is_empty()
+}
+
+fn one_scenario(path: &Path) -> bool {
+    match scenario::play_file(path) {
+        Ok(played) => {
+            say(played.title());
+            played.timeline().iter().for_each(|line| say(line));
+            played.unmet.iter().for_each(|unmet| say(&unmet.to_string()));
+            say(&format!("{} expectations are not met", played.unmet.len()));
+            played.unmet.is_empty()
+        }
+        Err(error) => {
+            complain(&format!("sim: {error}"));
+            false
+        }
+    }
 }
 
 fn trace(seeds: Seeds) -> ExitCode {
@@ -67,7 +128,12 @@ fn trace(seeds: Seeds) -> ExitCode {
     }
 }
 
-fn parse(words: &[String]) -> Result<Arguments, String> {
+fn parse(words: &[String]) -> Result<Task, String> {
+    if let [word, path] = words
+        && word == "--scenario"
+    {
+        return Ok(Task::Scenario(PathBuf::from(path)));
+    }
     let (mut count, mut first, mut hours, mut steps, mut trace) = (None, None, 12, 20_000_000, false);
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -82,12 +148,17 @@ fn parse(words: &[String]) -> Result<Arguments, String> {
             "--hours" => hours = number(1..=1_000)?,
             "--steps" => steps = number(0..=10_000_000_000)?,
             "--trace" => trace = true,
+            "--scenario" => return Err("--scenario takes a file, and nothing stands beside it".to_owned()),
             other => return Err(format!("{other} is not an option")),
         }
     }
     let count = count.unwrap_or(if first.is_some() { 1 } else { 200 });
     let seeds = Seeds { first: first.unwrap_or(0), count, lasts: Duration::from_hours(hours) };
-    Ok(Arguments { seeds, steps, trace })
+    Ok(match (trace, first) {
+        (true, _) => Task::Trace(seeds),
+        (false, Some(_)) => Task::Seeds { seeds, steps },
+        (false, None) => Task::SeedsAndScenarios { seeds, steps },
+    })
 }
 
 /// A closed pipe is the reader's choice and no failure of ours.

@@ -1,0 +1,316 @@
+//! Plays a scenario to the real client under virtual time.
+
+use super::call::{Deaths, Stage, caller};
+use super::expectation::Unmet;
+use super::file::{InvalidScenario, Scenario, Timed, USUAL_SCOPE};
+use super::log::{Closing, Log};
+use super::server::{CLIENT_ID, FIRST_SECRET, Route, Server, token_text};
+use super::step::{Action, Behaviour, Breaker, CallForm, Does, Given, Narrower, Presence, Renew, SecretFrom};
+use super::timeline;
+use crate::clock::WorldClock;
+use jeton::{
+    Clock, Drained, GrantedScope, InvalidScope, QuotaPolicy, RefreshAhead, Secret, SecretFuture,
+    SecretSource, Timestamp, TokenId, TokenKey, TokenManager, TokenManagerBuilder,
+};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::runtime::{Builder, Handle};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
+
+const TOKEN_URL: &str = "https://as.example/token";
+/// How long after the last handle is gone the endpoint must not be asked.
+const AFTERMATH: Duration = Duration::from_hours(48);
+
+/// Why a scenario could not be played.
+#[derive(Debug, thiserror::Error)]
+pub enum Unplayable {
+    /// Its file.
+    #[error(transparent)]
+    File(#[from] InvalidScenario),
+    /// What it gives the client, which refuses it.
+    #[error("{file}: the client cannot be set up: {what}; correct what [given] or a step says")]
+    Setup {
+        /// The file.
+        file: String,
+        /// What was refused.
+        what: String,
+    },
+}
+
+/// A scenario that was played.
+#[derive(Debug)]
+pub struct Played {
+    /// What happened.
+    pub log: Log,
+    /// The expectations that are not met, and what must never happen and did.
+    pub unmet: Vec<Unmet>,
+    title: String,
+}
+
+impl Played {
+    /// What the scenario shows.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// What happened, line by line.
+    pub fn timeline(&self) -> Vec<String> {
+        timeline::lines(&self.log)
+    }
+}
+
+/// Plays `scenario` from its beginning to its end.
+///
+/// # Errors
+/// [`Unplayable`] when the client refuses the settings.
+pub fn play(scenario: &Scenario) -> Result<Played, Unplayable> {
+    let setup = |what: String| Unplayable::Setup { file: scenario.file.clone(), what };
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.map_err(|error| setup(error.to_string()))?;
+    let log = runtime.block_on(on_stage(scenario)).map_err(setup)?;
+    let unmet = scenario.expect.judge(&scenario.file, &log);
+    Ok(Played { log, unmet, title: scenario.title().to_owned() })
+}
+
+/// The client's clock.
+struct ClientClock {
+    world: Arc<WorldClock>,
+    boot: Presence,
+}
+
+impl Clock for ClientClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_millis(self.world.moment().wall_ms)
+    }
+
+    fn since_boot(&self) -> Option<Duration> {
+        match self.boot {
+            Presence::Present => Some(Duration::from_millis(self.world.moment().boot_ms)),
+            Presence::Absent => None,
+        }
+    }
+}
+
+/// A source of secrets that gives what it is set to.
+#[derive(Clone)]
+struct Vault(Arc<Mutex<String>>);
+
+impl SecretSource for Vault {
+    fn read(&self) -> SecretFuture<'_> {
+        let secret = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::pin(async move { Ok(Secret::new(secret)) })
+    }
+}
+
+/// The client, and who uses it.
+struct Cast {
+    stage: Arc<Stage>,
+    vault: Vault,
+    managers: Vec<TokenManager>,
+    begun: Instant,
+    callers: Vec<(String, JoinHandle<()>)>,
+}
+
+async fn on_stage(scenario: &Scenario) -> Result<Log, String> {
+    let given = &scenario.given;
+    let clock = WorldClock::starting_now();
+    let log = Arc::new(Mutex::new(Log::default()));
+    let server = Server::new(scenario.server.clone(), given.latency.0, Arc::clone(&clock), Arc::clone(&log));
+    let deaths = deaths_of(scenario);
+    let stage =
+        Arc::new(Stage { clock, log: Arc::clone(&log), server, deaths, last_error: Mutex::default() });
+    let vault = Vault(Arc::new(Mutex::new(FIRST_SECRET.to_owned())));
+    let begun = Instant::now();
+    let managers = managers(given, &stage, &vault)?;
+    let mut cast = Cast { stage: Arc::clone(&stage), vault, managers, begun, callers: Vec::new() };
+    for Timed { at, action } in &scenario.steps {
+        sleep_until(begun + *at).await;
+        let now_ms = stage.now_ms();
+        stage.log().notes.push((now_ms, timeline::note(action)));
+        cast.act(action)?;
+    }
+    sleep_until(begun + given.lasts.0).await;
+    cast.leave().await;
+    let log = stage.log().clone();
+    Ok(log)
+}
+
+/// Whether a dead token can be held against the client: only where it could know.
+fn deaths_of(scenario: &Scenario) -> Deaths {
+    let told_otherwise = |behaviour: &Behaviour| {
+        let odd = matches!(&behaviour.does, Does::Grant { expires_in: Some(_), .. });
+        odd || behaviour.headers.contains_key("age")
+    };
+    let steps = || scenario.steps.iter().map(|step| &step.action);
+    let lies = told_otherwise(&scenario.server)
+        || steps().any(|action| matches!(action, Action::Server(behaviour) if told_otherwise(behaviour)));
+    let steps_back = steps().any(|action| matches!(action, Action::Clock(step) if step.0 < 0));
+    let blind = scenario.given.boot_clock == Presence::Absent && steps_back;
+    if lies || blind { Deaths::Unknowable } else { Deaths::Judged }
+}
+
+fn managers(given: &Given, stage: &Arc<Stage>, vault: &Vault) -> Result<Vec<TokenManager>, String> {
+    let clock: Arc<dyn Clock> =
+        Arc::new(ClientClock { world: Arc::clone(&stage.clock), boot: given.boot_clock });
+    let mut managers: Vec<TokenManager> = Vec::new();
+    for number in 1..=given.managers {
+        let route = Route { server: Arc::clone(&stage.server), manager: number };
+        let mut builder = settings(given, vault)?
+            .exchange(Arc::new(route))
+            .clock(Arc::clone(&clock))
+            .jitter_seed(given.seed.wrapping_mul(1_000_003).wrapping_add(u64::from(number)));
+        if let (Breaker::Shared, Some(first)) = (given.breaker, managers.first()) {
+            builder = builder.beside(first);
+        }
+        managers.push(builder.build().map_err(|error| error.to_string())?);
+    }
+    Ok(managers)
+}
+
+fn settings(given: &Given, vault: &Vault) -> Result<TokenManagerBuilder, String> {
+    let mut builder = TokenManager::builder(TOKEN_URL, CLIENT_ID)
+        .refresh_ahead(match given.renew {
+            Renew::WhileUsed => RefreshAhead::WhileUsed,
+            Renew::OnDemand => RefreshAhead::OnDemand,
+        })
+        .granted_scope(match given.narrower_scope {
+            Narrower::Given => GrantedScope::MayBeNarrower,
+            Narrower::Refused => GrantedScope::MustBeComplete,
+        });
+    builder = match given.secret_from {
+        SecretFrom::Settings => builder.client_secret(Secret::from(FIRST_SECRET)),
+        SecretFrom::Source => builder.client_secret_source(Arc::new(vault.clone())),
+    };
+    if let Some(timeout) = given.request_timeout {
+        builder = builder.request_timeout(timeout.0);
+    }
+    if let Some(timeout) = given.total_timeout {
+        builder = builder.total_timeout(timeout.0);
+    }
+    if let Some(quota) = given.quota {
+        let policy = QuotaPolicy::new(quota.at_once, quota.then_every.0);
+        builder = builder.request_quota(policy.map_err(|error| error.to_string())?);
+    }
+    for scope in &given.prefetch {
+        builder = builder.prefetch(key(scope).map_err(|error| error.to_string())?);
+    }
+    Ok(builder)
+}
+
+fn key(scope: &str) -> Result<TokenKey, InvalidScope> {
+    TokenKey::scope(scope)
+}
+
+impl Cast {
+    fn act(&mut self, action: &Action) -> Result<(), String> {
+        let stage = &self.stage;
+        match action {
+            Action::Server(behaviour) => stage.server.behave(behaviour.clone()),
+            Action::Latency(latency) => stage.server.answer_after(*latency),
+            Action::ServerSecret(secret) => stage.server.take_secret(secret.clone()),
+            Action::ClientSecret(secret) => {
+                for manager in &self.managers {
+                    manager.replace_client_secret(Secret::new(secret.clone()));
+                }
+            }
+            Action::SourceSecret(secret) => {
+                self.vault.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(secret);
+            }
+            Action::Clock(step) => stage.clock.step(step.0),
+            Action::Suspend(span) => stage.clock.suspend(crate::clock::millis(*span)),
+            Action::Call(call) => self.begin(call)?,
+            Action::Cancel(name) => {
+                let named = |(called, _): &&(String, JoinHandle<()>)| called == name;
+                self.callers.iter().filter(named).for_each(|(_, task)| task.abort());
+            }
+            Action::Reject(judged) => {
+                let id = TokenId::of(&token_text(judged.token));
+                self.for_each_handle(judged.scope.as_deref(), |handle| handle.reject(id))?;
+            }
+            Action::Accept(judged) => {
+                let id = TokenId::of(&token_text(judged.token));
+                self.for_each_handle(judged.scope.as_deref(), |handle| handle.accept(id))?;
+            }
+            Action::Prefetch(scope) => self.for_each_handle(Some(scope), jeton::TokenHandle::prefetch)?,
+            Action::Close(within) => self.close(*within),
+        }
+        Ok(())
+    }
+
+    fn for_each_handle(&self, scope: Option<&str>, does: impl Fn(&jeton::TokenHandle)) -> Result<(), String> {
+        let key = key(scope.unwrap_or(USUAL_SCOPE)).map_err(|error| error.to_string())?;
+        for manager in &self.managers {
+            does(&manager.handle(&key).map_err(|error| error.to_string())?);
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, call: &CallForm) -> Result<(), String> {
+        let scopes: Vec<String> = match call.scopes {
+            Some(count) => (1..=count).map(|number| format!("scope:{number}")).collect(),
+            None => vec![call.scope.clone().unwrap_or_else(|| USUAL_SCOPE.to_owned())],
+        };
+        let until = call.until.map_or(self.begun, |until| self.begun + until.0);
+        let form = Arc::new(call.clone());
+        for scope in scopes {
+            let key = key(&scope).map_err(|error| error.to_string())?;
+            for manager in &self.managers {
+                let handle = manager.handle(&key).map_err(|error| error.to_string())?;
+                for _ in 0..call.callers {
+                    let asks = caller(Arc::clone(&self.stage), handle.clone(), Arc::clone(&form), until);
+                    self.callers.push((call.name.clone(), tokio::spawn(asks)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, within: Duration) {
+        for manager in self.managers.clone() {
+            let stage = Arc::clone(&self.stage);
+            let closes = async move {
+                let begun_ms = stage.now_ms();
+                let drained = manager.close(within).await;
+                let given_up = match drained {
+                    Drained::All => 0,
+                    Drained::GivenUp { requests } => requests,
+                };
+                let ended_ms = stage.now_ms();
+                stage.log().closings.push(Closing { begun_ms, ended_ms, given_up });
+            };
+            self.callers.push((String::new(), tokio::spawn(closes)));
+        }
+    }
+
+    /// Waits for the callers, lets the client go, and looks what is left of it.
+    async fn leave(self) {
+        let Self { stage, vault: _, managers, begun: _, callers } = self;
+        for (name, task) in callers {
+            if task.await.is_err_and(|error| error.is_panic()) {
+                stage.broken(format!("the client panicked in a call of \"{name}\""));
+            }
+        }
+        let now_ms = stage.now_ms();
+        stage.log().notes.push((now_ms, "the last handle is dropped".to_owned()));
+        drop(managers);
+        sleep(Duration::from_millis(1)).await;
+        let tasks = Handle::current().metrics().num_alive_tasks();
+        if tasks != 0 {
+            stage.broken(format!("{tasks} tasks outlive the last handle"));
+        }
+        let requests = stage.log().requests.len();
+        sleep(AFTERMATH).await;
+        let late = stage.log().requests.len() - requests;
+        if late != 0 {
+            stage.broken(format!("{late} requests after the last handle was dropped"));
+        }
+    }
+}
+
+impl fmt::Debug for Cast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cast").field("managers", &self.managers.len()).finish_non_exhaustive()
+    }
+}
