@@ -26,7 +26,7 @@ fn all_hold(paths: &[PathBuf]) {
 fn every_scenario_goes_as_its_file_says() {
     let paths = scenario::files_in(&scenario::folder()).unwrap();
     let (fleets, others): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| is_fleet(path));
-    assert!(others.len() >= 50 && fleets.len() == 2, "{} and {}", others.len(), fleets.len());
+    assert!(others.len() >= 50 && fleets.len() == 3, "{} and {}", others.len(), fleets.len());
     all_hold(&others);
 }
 
@@ -38,6 +38,11 @@ fn r1_4_a_fleet_with_tokens_of_five_minutes() {
 #[test]
 fn r1_4_a_fleet_with_tokens_of_an_hour() {
     all_hold(&[scenario::folder().join("fleet-with-tokens-of-an-hour.toml")]);
+}
+
+#[test]
+fn r1_4_a_fleet_of_an_hour_after_an_outage() {
+    all_hold(&[scenario::folder().join("fleet-of-an-hour-after-an-outage.toml")]);
 }
 
 /// A scenario that holds, with a few words replaced.
