@@ -50,6 +50,14 @@ struct Pause {
     span: Duration,
 }
 
+impl Pause {
+    /// This pause, which is to end `span` after `now`.
+    fn prolonged(self, span: Duration, now: Moment) -> Self {
+        let passed = now.since(self.since).unwrap_or_default();
+        Self { since: self.since, span: passed.saturating_add(span) }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Refusal {
     backoff: Backoff,
@@ -79,6 +87,12 @@ impl Gate {
         self.refusal.filter(|refusal| refusal.of == with).and_then(|refusal| refusal.remaining(now))
     }
 
+    /// The pause, unless the wall clock stepped back to before its beginning: it is over then, and does not come to life again
+    /// when the clock comes by there once more.
+    fn pause_at(&self, now: Moment) -> Option<Pause> {
+        self.pause.filter(|pause| now.since(pause.since).is_some())
+    }
+
     /// Reserves a turn in the quota, as [`Quota::reserve`] does.
     pub fn reserve(
         &self,
@@ -87,7 +101,7 @@ impl Gate {
         now: Moment,
     ) -> (Self, Result<Duration, QuotaExhausted>) {
         let (quota, turn) = self.quota.reserve(policy, patience, now);
-        (Self { quota, ..*self }, turn)
+        (Self { quota, pause: self.pause_at(now), ..*self }, turn)
     }
 
     /// Notes that a request is sent with the credential `with`, which takes `at_most` that long. Where a refusal of it has just
@@ -103,7 +117,7 @@ impl Gate {
                 refusal
             }
         });
-        Self { refusal, ..*self }
+        Self { refusal, pause: self.pause_at(now), ..*self }
     }
 
     /// Notes a failed request that was sent with the credential `with`. `jitter` (a fraction from 0 to 1) places the end
@@ -119,10 +133,12 @@ impl Gate {
         now: Moment,
     ) -> Self {
         let asked = failure.retry_after.map(|asked| policy.spread(asked, jitter));
-        let left = self.pause.and_then(|pause| now.left_of(pause.span, pause.since));
-        let pause = match asked {
-            Some(span) if left.is_none_or(|left| left < span) => Some(Pause { since: now, span }),
-            Some(_) | None => self.pause,
+        let before = self.pause_at(now);
+        let left = before.and_then(|pause| now.left_of(pause.span, pause.since));
+        let pause = match (asked, before, left) {
+            (Some(span), None, _) | (Some(span), Some(_), None) => Some(Pause { since: now, span }),
+            (Some(span), Some(before), Some(left)) if left < span => Some(before.prolonged(span, now)),
+            (Some(_) | None, before, _) => before,
         };
         let refusal = match failure.class {
             FailureClass::Credential if self.refusal.is_none_or(|refusal| refusal.of <= with) => {
@@ -185,6 +201,19 @@ mod tests {
     ) -> Gate {
         let failure = Failure { class, retry_after: retry_after.map(Duration::from_secs) };
         gate.failed(failure, with, &BackoffPolicy::default(), 0.0, after(at))
+    }
+
+    #[test]
+    fn t5_a_pause_that_a_step_back_ended_does_not_come_to_life_again() {
+        let day = 24 * 3600;
+        let paused = failed(Gate::default(), FailureClass::Transient, Some(day), OLD, 3600);
+        let (asked, turn) = paused.reserve(&QuotaPolicy::default(), Duration::ZERO, after(0));
+        assert!(turn.is_ok());
+        assert_eq!(paused.closed_for(OLD, after(0)), None);
+        assert_eq!(asked.closed_for(OLD, after(3600)), None, "who asked in between knew that it was over");
+        // A longer one does not make an end of the one that it goes on from.
+        let longer = failed(paused, FailureClass::Transient, Some(2 * day), OLD, 3700);
+        assert!(longer.closed_for(OLD, after(3650)).is_some());
     }
 
     #[test]

@@ -45,13 +45,17 @@ impl Checker {
         }
     }
 
-    /// The server refused `secret`; `first` says whether that was the first request of its flight.
-    pub(super) fn secret_refused(&mut self, line: LineId, secret: u32, first: bool) {
+    /// The server refused `secret` to a request that was sent in the order `sent`; `first` says whether that was the first
+    /// request of its flight.
+    pub(super) fn secret_refused(&mut self, line: LineId, secret: u32, sent: u64, first: bool) {
         // It is remembered for up to ten times as long when it is refused again and again.
         self.may_pause(line.manager, self.rules.terminal_ms.saturating_mul(10));
         let refused = Refused { secret, since_elapsed_ms: self.elapsed_ms, order: self.order };
         let book = self.managers.entry(line.manager).or_default();
-        if book.refused.is_none_or(|before| before.secret <= secret) {
+        // Refusals that were on their way together are one.
+        let is_news =
+            |before: Refused| before.secret < secret || (before.secret == secret && before.order < sent);
+        if book.refused.is_none_or(is_news) {
             book.refused = Some(refused);
         }
         let newer = self.secret_in_source.filter(|newer| secret < *newer);

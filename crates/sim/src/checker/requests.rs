@@ -201,7 +201,7 @@ impl Checker {
                 let book = self.line(line);
                 book.undisturbed = None;
                 let first = book.run.is_some_and(|(first, _)| first == in_air.order);
-                self.secret_refused(line, in_air.secret, first && !in_air.superseded);
+                self.secret_refused(line, in_air.secret, in_air.order, first && !in_air.superseded);
             }
             RequestEnd::Answered { status: _, retry_after_ms } => {
                 self.line(line).undisturbed = None;

@@ -145,7 +145,7 @@ impl<E: Engine> Client<E> {
                 Answer { token: backup.map(|token| token.id()), wants: Some(reason) }
             }
             Decision::Refuse { .. } => nothing,
-            Decision::RefuseAndRefresh { .. } => Answer { token: None, wants: Some(MintReason::Needed) },
+            Decision::RefuseAndRefresh { reason, .. } => Answer { token: None, wants: Some(reason) },
         }
     }
 
@@ -210,6 +210,7 @@ impl<E: Engine> Client<E> {
             return None;
         };
         self.breaker = breaker;
+        self.gate = self.engine.gate_sent(&self.gate, with, self.policies.breaker.probe_time(), now);
         Some(Departure { with, passage })
     }
 
@@ -290,6 +291,7 @@ impl<E: Engine> Client<E> {
 
     /// The flight was given up on this side: nothing is known of the server.
     pub fn abandoned(&mut self, key: usize, serial: u64, departure: Departure, now: Moment) {
+        self.gate = self.engine.gate_given_up(&self.gate, departure.with);
         self.settle(departure.passage, Verdict::Abandoned, now);
         self.clear(key, serial);
     }

@@ -97,6 +97,16 @@ pub trait Engine {
         gate.failed(failure, with, policy, jitter, now)
     }
 
+    /// A request is sent, as far as its client is concerned.
+    fn gate_sent(&mut self, gate: &Gate, with: CredentialGeneration, at_most: Duration, now: Moment) -> Gate {
+        gate.sent(with, at_most, now)
+    }
+
+    /// It was given up, as far as its client is concerned.
+    fn gate_given_up(&mut self, gate: &Gate, with: CredentialGeneration) -> Gate {
+        gate.given_up(with)
+    }
+
     /// A token was granted, as far as its client is concerned.
     fn gate_granted(&mut self, gate: &Gate, with: CredentialGeneration) -> Gate {
         gate.granted(with)

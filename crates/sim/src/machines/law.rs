@@ -24,6 +24,8 @@ pub enum Law {
     RetryAfter,
     /// What was refused for good is left alone for as long as that is remembered.
     TerminalRemembered,
+    /// Once a refusal of the credential was forgotten, one request finds out whether it still holds.
+    OneTrial,
     /// After a failure that may pass, a key is left alone for a moment.
     Backoff,
     /// An open breaker lets nothing through before its window is over.
@@ -44,7 +46,7 @@ pub enum Law {
 
 impl Law {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Expiry,
         Self::KeepsGoodToken,
         Self::RejectedStaysAway,
@@ -54,6 +56,7 @@ impl Law {
         Self::OneAnswer,
         Self::RetryAfter,
         Self::TerminalRemembered,
+        Self::OneTrial,
         Self::Backoff,
         Self::BreakerWindow,
         Self::OneProbe,

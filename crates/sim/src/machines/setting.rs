@@ -29,6 +29,8 @@ pub struct Numbers {
     pub first_window_ms: u64,
     /// The bound of all windows.
     pub longest_window_ms: u64,
+    /// How long a request may take that others wait for.
+    pub probe_ms: u64,
     /// How many requests may go at once.
     pub burst: u32,
     /// After which time one more may go.
@@ -49,7 +51,8 @@ impl Numbers {
             refresh: refresh.map_err(|error| error.to_string())?,
             backoff: backoff.map_err(|error| error.to_string())?,
             breaker: BreakerPolicy::new(self.threshold, windows.0, windows.1)
-                .map_err(|error| error.to_string())?,
+                .map_err(|error| error.to_string())?
+                .with_probe_time(span(self.probe_ms)),
             quota: QuotaPolicy::new(self.burst, span(self.interval_ms)).map_err(|error| error.to_string())?,
         })
     }
@@ -88,12 +91,14 @@ impl Setting {
             threshold: 5,
             first_window_ms: 5000,
             longest_window_ms: 60_000,
+            probe_ms: 60_000,
             burst: 100,
             interval_ms: 100.min(sustainable_ms),
         };
         if rng.bool() {
             let base_ms = part(rng, 1, 5000);
             let first_window_ms = part(rng, 100, 20_000);
+            let longest_window_ms = part(rng, first_window_ms, 300_000);
             numbers = Numbers {
                 assumed_ms: part(rng, 1000, DAY_MS),
                 base_ms,
@@ -101,7 +106,8 @@ impl Setting {
                 terminal_ms: part(rng, 1000, 600_000),
                 threshold: rng.u32(1..=6),
                 first_window_ms,
-                longest_window_ms: part(rng, first_window_ms, 300_000),
+                longest_window_ms,
+                probe_ms: part(rng, 1000, 120_000).max(longest_window_ms),
                 burst: rng.u32(1..=12),
                 interval_ms: part(rng, 1, 20_000).min(sustainable_ms),
             };

@@ -387,7 +387,7 @@ impl<E: Engine> World<E> {
         self.outcome.troubles.add(Trouble::GivenUp);
         let now = self.clocks.reading();
         self.client.abandoned(request.key, request.flight.serial, request.departure, now.moment());
-        self.books.given_up(request.sent, now);
+        self.books.given_up(request.sent, request.departure.with, now);
     }
 
     /// An API looks at a token that was given out.

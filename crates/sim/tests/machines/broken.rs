@@ -41,6 +41,7 @@ pub(crate) const BROKEN: &[Broken] = &[
     broken("a pause of the server is of one key", Law::RetryAfter, |seed| run_one(seed, PauseOfOneKey)),
     broken("a refused client is not remembered", Law::TerminalRemembered, |seed| run_one(seed, Forgetful)),
     broken("a refused scope is not remembered", Law::TerminalRemembered, |seed| run_one(seed, AllTransient)),
+    broken("all try a credential that was refused", Law::OneTrial, |seed| run_one(seed, AllTry)),
     broken("no pause after a failure", Law::Backoff, |seed| run_one(seed, NoPause)),
     broken("a window of the breaker is cut short", Law::BreakerWindow, |seed| run_one(seed, ShortWindow)),
     broken("a half-open breaker lets two through", Law::OneProbe, |seed| run_one(seed, TwoProbes)),
@@ -297,6 +298,14 @@ impl Engine for TimelessQuota {
             (_, Err(exhausted)) => (*gate, Err(exhausted)),
             granted => granted,
         }
+    }
+}
+
+struct AllTry;
+
+impl Engine for AllTry {
+    fn gate_sent(&mut self, gate: &Gate, _: CredentialGeneration, _: Duration, _: Moment) -> Gate {
+        *gate
     }
 }
 

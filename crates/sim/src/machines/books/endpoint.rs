@@ -31,6 +31,8 @@ struct Refusal {
     of: CredentialGeneration,
     count: u32,
     span: Span,
+    /// The request that finds out whether it still holds, once it was forgotten.
+    trial: Option<Span>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,7 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// Somebody asked for a turn.
     pub(super) fn turn_asked(&mut self, now: Reading) {
+        self.looked_at(now);
         let before = self.turns.unwrap_or(Turns { as_of: now, elapsed_ms: 0, whole_at_ms: 0 });
         let passed_ms = now.passed_since(before.as_of).unwrap_or_default();
         let elapsed_ms = before.elapsed_ms.saturating_add(passed_ms);
@@ -94,6 +97,7 @@ impl Endpoint {
         now: Reading,
         findings: &mut Findings,
     ) -> Sent {
+        self.looked_at(now);
         let left_ms = self.asked.map_or(0, |asked| asked.left(now));
         findings.unless(left_ms == 0, Law::RetryAfter, || {
             format!("a request was sent {left_ms} ms before the server wanted one")
@@ -103,6 +107,11 @@ impl Endpoint {
         findings.unless(left_ms == 0, Law::TerminalRemembered, || {
             format!("a refused credential was sent {left_ms} ms too early")
         });
+        let trial = refusal.and_then(|refusal| refusal.trial);
+        findings.unless(trial.is_none_or(|trial| trial.left(now) == 0), Law::OneTrial, || {
+            "a second request tried a credential that was refused".to_owned()
+        });
+        self.tried(with, Some(Span { since: now, span_ms: numbers.probe_ms }));
         self.line.sent(numbers, now, findings)
     }
 
@@ -117,13 +126,21 @@ impl Endpoint {
         self.settled(numbers, sent, Verdict::Answered, now);
     }
 
+    /// A pause that a step back ended does not come to life again, once somebody has looked.
+    fn looked_at(&mut self, now: Reading) {
+        self.asked = self.asked.filter(|asked| now.passed_since(asked.since).is_some());
+    }
+
     pub(super) fn failed(&mut self, numbers: &Numbers, heard: &Heard, now: Reading) {
+        self.looked_at(now);
         if let Some(asked_ms) = retry_after_ms(heard.failure) {
             self.pause(numbers, asked_ms, now);
         }
         match heard.failure.class {
             FailureClass::Credential => self.refused(numbers, heard.with, now),
-            FailureClass::Transient | FailureClass::Terminal | FailureClass::Local => {}
+            FailureClass::Transient | FailureClass::Terminal | FailureClass::Local => {
+                self.tried(heard.with, None);
+            }
         }
         self.settled(numbers, heard.sent, heard.verdict, now);
     }
@@ -142,12 +159,34 @@ impl Endpoint {
             return;
         }
         let before = self.refusal.filter(|refusal| refusal.of == with);
+        if before.is_some_and(|refusal| refusal.span.left(now) > 0) {
+            // It was on its way together with the one that is remembered.
+            return;
+        }
         let count = before.map_or(0, |refusal| refusal.count).saturating_add(1);
         let span = Span { since: now, span_ms: terminal_span(numbers, count) };
-        self.refusal = Some(Refusal { of: with, count, span });
+        self.refusal = Some(Refusal { of: with, count, span, trial: None });
     }
 
-    pub(super) fn settled(&mut self, numbers: &Numbers, sent: Sent, verdict: Verdict, now: Reading) {
+    fn tried(&mut self, with: CredentialGeneration, trial: Option<Span>) {
+        if let Some(refusal) = self.refusal.as_mut().filter(|refusal| refusal.of == with) {
+            refusal.trial = trial;
+        }
+    }
+
+    /// A request with the credential `with` was given up on this side.
+    pub(super) fn given_up(
+        &mut self,
+        numbers: &Numbers,
+        sent: Sent,
+        with: CredentialGeneration,
+        now: Reading,
+    ) {
+        self.tried(with, None);
+        self.settled(numbers, sent, Verdict::Abandoned, now);
+    }
+
+    fn settled(&mut self, numbers: &Numbers, sent: Sent, verdict: Verdict, now: Reading) {
         self.line.settled(numbers, sent, verdict, now);
     }
 
@@ -159,8 +198,10 @@ impl Endpoint {
         with: CredentialGeneration,
         now: Reading,
     ) -> u64 {
-        let refused = self.refusal.filter(|refusal| refusal.of == with).map(|refusal| refusal.span);
-        let spans = self.causes.iter().copied().chain(refused);
+        let refusal = self.refusal.filter(|refusal| refusal.of == with);
+        let refused = refusal.map(|refusal| refusal.span);
+        let tried = refusal.and_then(|refusal| refusal.trial);
+        let spans = self.causes.iter().copied().chain(refused).chain(tried);
         let longest = spans.map(|span| left(now, span.span_ms, span.since)).max().unwrap_or_default();
         longest.max(self.line.left_of_cause(left, numbers, now))
     }

@@ -48,7 +48,7 @@ impl Line {
                 openings
             }
             State::HalfOpen { since, openings } => {
-                let left_ms = now.left_of(numbers.longest_window_ms, since);
+                let left_ms = now.left_of(numbers.probe_ms, since);
                 findings.unless(left_ms == 0, Law::OneProbe, || "a second probe was sent".to_owned());
                 openings
             }
@@ -89,7 +89,7 @@ impl Line {
         match self.state {
             State::Closed { .. } => 0,
             State::Open { since, most_ms, .. } => left(now, most_ms, since),
-            State::HalfOpen { since, .. } => left(now, numbers.longest_window_ms, since),
+            State::HalfOpen { since, .. } => left(now, numbers.probe_ms, since),
         }
     }
 }

@@ -142,8 +142,8 @@ impl Books {
     }
 
     /// A request was given up on this side.
-    pub fn given_up(&mut self, sent: Sent, now: Reading) {
-        self.endpoint.settled(&self.numbers, sent, Verdict::Abandoned, now);
+    pub fn given_up(&mut self, sent: Sent, with: CredentialGeneration, now: Reading) {
+        self.endpoint.given_up(&self.numbers, sent, with, now);
     }
 
     /// An API refused a token.
