@@ -47,7 +47,7 @@ fn keys(count: usize) -> Vec<TokenKey> {
 fn r3_9_a_keeper_does_not_spin_on_a_quota_that_is_used_up() {
     let warnings = warnings_of(|| async {
         let endpoint = Endpoint::granting(600);
-        let manager = keys(2).into_iter().fold(one_an_hour(&endpoint), |builder, key| builder.prefetch(key));
+        let manager = keys(2).into_iter().fold(one_an_hour(&endpoint), jeton::TokenManagerBuilder::prefetch);
         let _kept = manager.build().unwrap();
         sleep(secs(1800)).await;
         assert_eq!(endpoint.requests(), 1);

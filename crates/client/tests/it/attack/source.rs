@@ -41,9 +41,9 @@ fn builder(endpoint: &Arc<Endpoint>, source: &Arc<Slow>) -> TokenManagerBuilder 
         .client_secret_source(Arc::clone(source) as Arc<dyn SecretSource>)
 }
 
-fn basic(secret: &str) -> Option<String> {
+fn basic(secret: &str) -> String {
     use base64::Engine as _;
-    Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("billing:{secret}"))))
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("billing:{secret}")))
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,9 +114,9 @@ async fn r3_3_a_secret_that_was_put_in_force_by_hand_is_not_overtaken_by_a_read_
     sleep(secs(1)).await;
     manager.replace_client_secret(Secret::from("new"));
     caller.await.unwrap().unwrap();
-    assert_eq!(*endpoint.last_authorization.lock().unwrap(), basic("new"));
+    assert_eq!(*endpoint.last_authorization.lock().unwrap(), Some(basic("new")));
     manager.token(&TokenKey::default()).await.unwrap();
-    assert_eq!(*endpoint.last_authorization.lock().unwrap(), basic("new"));
+    assert_eq!(*endpoint.last_authorization.lock().unwrap(), Some(basic("new")));
 }
 
 #[tokio::test(start_paused = true)]
