@@ -3,7 +3,7 @@
 
 use jeton_proto::breaker::Phase;
 use jeton_proto::lifecycle::MintReason;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 #[derive(Debug, Default)]
@@ -14,6 +14,9 @@ pub(super) struct Levels {
     pub(super) skew_seconds: Option<f64>,
     /// The keys that are in trouble, and no others: as many as the manager has keys at most.
     troubled: BTreeMap<u64, Trouble>,
+    /// The same by length, so that ten thousand keys in trouble do not each look at all the others.
+    pauses: BTreeSet<(Duration, u64)>,
+    backups: BTreeSet<(Duration, u64)>,
 }
 
 /// What is wrong with a key.
@@ -41,33 +44,48 @@ impl Levels {
     }
 
     pub(super) fn change(&mut self, key: u64, change: impl FnOnce(&mut Trouble)) {
-        let mut trouble = self.troubled.remove(&key).unwrap_or_default();
-        change(&mut trouble);
-        if trouble != Trouble::default() {
-            self.troubled.insert(key, trouble);
+        let before = self.troubled.remove(&key).unwrap_or_default();
+        let mut after = before;
+        change(&mut after);
+        replace(&mut self.pauses, key, before.pause, after.pause);
+        replace(&mut self.backups, key, before.backup_left, after.backup_left);
+        if after != Trouble::default() {
+            self.troubled.insert(key, after);
         }
     }
 
     /// Forgets a key; whether there was anything to forget.
     pub(super) fn forget(&mut self, key: u64) -> bool {
-        self.troubled.remove(&key).is_some()
+        let known = self.troubled.contains_key(&key);
+        self.change(key, |trouble| *trouble = Trouble::default());
+        known
     }
 
     /// The keys that back off, and the longest pause.
     pub(super) fn backing_off(&self) -> Figure {
-        figure(self.troubled.values().filter_map(|trouble| trouble.pause), f64::max)
+        Figure::of(&self.pauses, self.pauses.last())
     }
 
     /// The keys that live on a backup, and the least that is left.
     pub(super) fn on_backup(&self) -> Figure {
-        figure(self.troubled.values().filter_map(|trouble| trouble.backup_left), f64::min)
+        Figure::of(&self.backups, self.backups.first())
     }
 }
 
-fn figure(durations: impl Iterator<Item = Duration>, worse: fn(f64, f64) -> f64) -> Figure {
-    let mut keys = 0;
-    let seconds = durations.inspect(|_| keys += 1).map(|duration| duration.as_secs_f64()).reduce(worse);
-    Figure { keys, seconds: seconds.unwrap_or_default() }
+impl Figure {
+    fn of(all: &BTreeSet<(Duration, u64)>, worst: Option<&(Duration, u64)>) -> Self {
+        let keys = u64::try_from(all.len()).unwrap_or(u64::MAX);
+        Self { keys, seconds: worst.map_or(0.0, |(span, _)| span.as_secs_f64()) }
+    }
+}
+
+fn replace(all: &mut BTreeSet<(Duration, u64)>, key: u64, before: Option<Duration>, after: Option<Duration>) {
+    if let Some(span) = before {
+        all.remove(&(span, key));
+    }
+    if let Some(span) = after {
+        all.insert((span, key));
+    }
 }
 
 #[cfg(test)]
@@ -89,6 +107,30 @@ mod tests {
         assert_eq!(levels.on_backup(), Figure { keys: 2, seconds: 600.0 });
         assert!(levels.forget(1) && levels.forget(3) && !levels.forget(3));
         assert_eq!((levels.backing_off(), levels.on_backup()), Default::default());
-        assert!(levels.troubled.is_empty(), "a key without trouble takes no room");
+        let room = levels.troubled.len() + levels.pauses.len() + levels.backups.len();
+        assert_eq!(room, 0, "a key without trouble takes no room");
+    }
+
+    #[test]
+    fn the_figures_are_those_of_all_keys_after_any_changes() {
+        let mut draws = fastrand::Rng::with_seed(7);
+        let mut levels = Levels::default();
+        for _ in 0..5_000 {
+            let (key, seconds) = (draws.u64(0..20), draws.u64(0..5));
+            let span = (seconds > 0).then(|| Duration::from_secs(seconds));
+            match draws.u32(0..5) {
+                0 => drop(levels.forget(key)),
+                1 | 2 => levels.change(key, |trouble| trouble.pause = span),
+                _ => levels.change(key, |trouble| trouble.backup_left = span),
+            }
+            let of = |spans: Vec<Duration>, worst: Option<Duration>| Figure {
+                keys: u64::try_from(spans.len()).unwrap(),
+                seconds: worst.unwrap_or_default().as_secs_f64(),
+            };
+            let pauses: Vec<_> = levels.troubled.values().filter_map(|trouble| trouble.pause).collect();
+            let left: Vec<_> = levels.troubled.values().filter_map(|trouble| trouble.backup_left).collect();
+            assert_eq!(levels.backing_off(), of(pauses.clone(), pauses.iter().max().copied()));
+            assert_eq!(levels.on_backup(), of(left.clone(), left.iter().min().copied()));
+        }
     }
 }
