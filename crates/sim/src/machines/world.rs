@@ -1,12 +1,15 @@
 //! One world: what happens, in the order of its time, around one client.
 
+mod calm;
+mod storm;
+
 use super::books::{Books, Heard, Landing, Recovered, Sent};
 use super::client::{Client, Departure, Flight, Grant, Taken};
 use super::clocks::{Clocks, Reading};
 use super::engine::Engine;
 use super::law::Violation;
 use super::queue::Queue;
-use super::server::{Granted, Issuing, Mood, Reply, Server, TIMEOUT_MS};
+use super::server::{Granted, Reply, Server, TIMEOUT_MS};
 use super::setting::Setting;
 use super::trouble::{Trouble, Troubles};
 use jeton_proto::backoff::{Failure, FailureClass};
@@ -15,14 +18,8 @@ use jeton_proto::lifecycle::{MintReason, TokenId};
 use jeton_proto::wire::token_response::ExpiresIn;
 use std::time::Duration;
 
-/// How many steps the troubles last.
-const STORM_STEPS: u64 = 3000;
 /// No world makes more, whatever happens in it.
 const MOST_STEPS: u64 = 8000;
-/// Within this what is under way when the troubles end has come to its end.
-const AFTERMATH_MS: u64 = 2 * TIMEOUT_MS;
-/// How often callers ask within a span of the calm.
-const ASKS_IN_CALM: u64 = 40;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
@@ -419,131 +416,5 @@ impl<E: Engine> World<E> {
         if let Some(reason) = answer.wants {
             self.begin(key, reason);
         }
-    }
-
-    fn weather(&mut self) {
-        if !self.is_stormy() {
-            return;
-        }
-        let moods = self.rng.u32(0..12);
-        self.server.mood = match moods {
-            0..=3 => Mood::Up,
-            4 | 5 => Mood::Down,
-            6 | 7 => Mood::Flaky,
-            8 | 9 => Mood::Throttling { retry_after_ms: self.retry_after_ms() },
-            10 => Mood::RefusingClient { takes: self.client.generation().next() },
-            _ => Mood::RefusingScope { key: self.rng.usize(0..self.setting.keys) },
-        };
-        self.server.issuing = match self.rng.u32(0..4) {
-            0 | 1 => Issuing::Fresh,
-            2 => Issuing::SameUntilItDies,
-            _ => Issuing::Odd,
-        };
-        if self.by_chance(8) {
-            self.outcome.troubles.add(Trouble::Revoked);
-            self.server.revoke_all();
-        }
-        let lasts_ms = match self.rng.u32(0..3) {
-            0 => self.rng.u64(0..20_000),
-            1 => self.rng.u64(0..300_000),
-            _ => self.rng.u64(0..self.setting.life_ms * 2),
-        };
-        self.in_ms(lasts_ms, Event::Weather);
-    }
-
-    fn retry_after_ms(&mut self) -> u64 {
-        match self.rng.u32(0..8) {
-            0 => 0,
-            1..=4 => self.rng.u64(1..30) * 1000,
-            5 | 6 => self.rng.u64(1..20) * 60_000,
-            _ => self.rng.u64(1..=24) * 3_600_000,
-        }
-    }
-
-    fn clock(&mut self) {
-        if !self.is_stormy() {
-            return;
-        }
-        let span_ms = match self.rng.u32(0..4) {
-            0 => self.rng.u64(0..2000),
-            1 => self.rng.u64(0..600_000),
-            2 => self.rng.u64(0..self.setting.life_ms * 2),
-            _ => self.rng.u64(0..30 * 86_400_000),
-        };
-        let trouble = match self.rng.u32(0..4) {
-            0 => {
-                self.clocks.step_forward(span_ms);
-                Trouble::StepForward
-            }
-            1 => {
-                self.clocks.step_back(span_ms);
-                Trouble::StepBack
-            }
-            _ => {
-                // Everything that was to happen meanwhile happens when the machine wakes.
-                self.clocks.go_on_to(self.clocks.true_ms().saturating_add(span_ms.min(7 * 86_400_000)));
-                Trouble::Suspend
-            }
-        };
-        self.outcome.troubles.add(trouble);
-        let next_ms = self.rng.u64(0..60_000 + self.setting.life_ms * 2);
-        self.in_ms(next_ms, Event::Clock);
-    }
-
-    fn new_credential(&mut self) {
-        if !self.is_stormy() {
-            return;
-        }
-        self.outcome.troubles.add(Trouble::CredentialReplaced);
-        self.client.replace_credential();
-        let next_ms = self.rng.u64(0..600_000 + self.setting.life_ms * 3);
-        self.in_ms(next_ms, Event::NewCredential);
-    }
-
-    fn turn_of_season(&mut self) {
-        let now_ms = self.clocks.true_ms();
-        match self.season {
-            Season::Storm if self.books.steps() >= STORM_STEPS => {
-                self.server.recover();
-                self.begin_season(AFTERMATH_MS, |until_ms| Season::Aftermath { until_ms });
-            }
-            Season::Aftermath { until_ms } if now_ms >= until_ms => {
-                let span_ms = self.bound_of_recovery_ms();
-                self.begin_season(span_ms, |until_ms| Season::Waiting { until_ms });
-            }
-            Season::Waiting { until_ms } if now_ms >= until_ms => {
-                self.begin_season(TIMEOUT_MS, |until_ms| Season::Harvest { until_ms });
-            }
-            Season::Harvest { until_ms } if now_ms >= until_ms => {
-                if self.clocks.run() {
-                    for (key, recovered) in self.harvested.iter().enumerate() {
-                        self.books.recovered(key, *recovered);
-                    }
-                }
-                self.season = Season::Over;
-            }
-            Season::Storm
-            | Season::Aftermath { .. }
-            | Season::Waiting { .. }
-            | Season::Harvest { .. }
-            | Season::Over => {}
-        }
-    }
-
-    fn begin_season(&mut self, span_ms: u64, season: impl FnOnce(u64) -> Season) {
-        self.season = season(self.clocks.true_ms().saturating_add(span_ms));
-        self.asks_every_ms = span_ms / ASKS_IN_CALM + 1;
-        self.round += 1;
-        for key in 0..self.setting.keys {
-            self.in_ms(0, Event::Ask { key, asker: Asker::Regular { round: self.round } });
-        }
-    }
-
-    /// After this all pauses are over, one probe has gone, and the quota is whole.
-    fn bound_of_recovery_ms(&self) -> u64 {
-        let cause_ms = self.books.longest_cause_ms(self.client.generation(), self.clocks.reading());
-        let numbers = &self.setting.numbers;
-        let quota_ms = numbers.interval_ms.saturating_mul(u64::from(numbers.burst));
-        cause_ms.saturating_add(quota_ms).saturating_add(numbers.longest_window_ms + TIMEOUT_MS)
     }
 }
