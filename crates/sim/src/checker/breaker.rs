@@ -15,6 +15,7 @@ pub(super) enum BreakerBook {
     Probing {
         request: u64,
         since_elapsed_ms: u64,
+        order: u64,
         openings: u32,
     },
 }
@@ -24,9 +25,10 @@ impl Checker {
         let Some(rule) = self.rules.breaker else {
             return;
         };
-        let (elapsed_ms, stepped_back) = (self.elapsed_ms, self.stepped_back);
+        let (elapsed_ms, stepped_back, now) = (self.elapsed_ms, self.stepped_back, self.order);
         let book = self.managers.entry(line.manager).or_default();
-        let probing = |openings| BreakerBook::Probing { request, since_elapsed_ms: elapsed_ms, openings };
+        let probing =
+            |openings| BreakerBook::Probing { request, since_elapsed_ms: elapsed_ms, order: now, openings };
         let seen = match book.breaker {
             BreakerBook::Closed => None,
             BreakerBook::Open { since_elapsed_ms, order, openings } => {
@@ -35,8 +37,9 @@ impl Checker {
                 let early = open_ms < rule.least_window_ms(openings) && stepped_back <= order;
                 early.then(|| format!("{line} sent a request {open_ms} ms after the breaker opened"))
             }
-            BreakerBook::Probing { since_elapsed_ms, openings, .. }
-                if elapsed_ms - since_elapsed_ms >= rule.longest_window_ms =>
+            // By a wall clock that stepped back before it began, a probe is lost too.
+            BreakerBook::Probing { since_elapsed_ms, order, openings, .. }
+                if elapsed_ms - since_elapsed_ms >= rule.longest_window_ms || order < stepped_back =>
             {
                 book.breaker = probing(openings);
                 None
@@ -45,6 +48,9 @@ impl Checker {
                 Some(format!("{line} sent a request beside the probe {request}"))
             }
         };
+        if matches!(book.breaker, BreakerBook::Probing { request: probe, .. } if probe == request) {
+            book.probes.insert(request);
+        }
         if let Some(seen) = seen {
             self.violated(Invariant::Breaker, seen);
         }
@@ -71,6 +77,11 @@ impl Checker {
         };
         let (elapsed_ms, order) = (self.elapsed_ms, self.order);
         let book = self.managers.entry(line.manager).or_default();
+        let is_out = matches!(book.breaker, BreakerBook::Probing { request: probe, .. } if probe == request);
+        if book.probes.remove(&request) && !is_out && failed != Some(false) {
+            // It was taken for lost: what it tells is of a time that is over.
+            return;
+        }
         let open = |openings| BreakerBook::Open { since_elapsed_ms: elapsed_ms, order, openings };
         book.failures_in_row = match failed {
             Some(true) => book.failures_in_row + 1,
@@ -82,7 +93,10 @@ impl Checker {
             (BreakerBook::Probing { request: probe, openings, .. }, Some(true)) if probe == request => {
                 open(openings + 1)
             }
-            (BreakerBook::Probing { request: probe, .. }, None) if probe == request => BreakerBook::Closed,
+            // Nothing was learned: the next one goes at once.
+            (BreakerBook::Probing { request: probe, openings, .. }, None) if probe == request => {
+                BreakerBook::Open { since_elapsed_ms: 0, order, openings }
+            }
             (state, Some(true) | None) => state,
             (_, Some(false)) => BreakerBook::Closed,
         };

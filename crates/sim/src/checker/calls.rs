@@ -48,13 +48,16 @@ impl Checker {
         self.calls.next_due_ms = self.calls.next_due_ms.min(due_ms);
     }
 
+    /// By a wall clock alone, a pause that is over comes to life again when that steps back into it.
+    pub(super) fn pauses_may_return(&self) -> bool {
+        self.rules.boot == BootClock::Absent && self.stepped_back > 0
+    }
+
     /// Whether faults, and the pauses that the server asked for, have been over for long enough.
     pub(super) fn has_recovered(&self, manager: u32) -> bool {
         let paused_until_ms = self.managers.get(&manager).map_or(0, |book| book.paused_until_ms);
-        // By a wall clock alone, a pause that is over comes to life again when that steps back into it.
-        let wall_alone = self.rules.boot == BootClock::Absent && self.stepped_back > 0;
         !self.is_ending(manager)
-            && !wall_alone
+            && !self.pauses_may_return()
             && self.calm_since_ms.is_some_and(|calm_ms| {
                 self.now.timers_ms >= paused_until_ms.max(calm_ms) + self.rules.recovery_ms
             })

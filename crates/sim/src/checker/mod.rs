@@ -41,6 +41,8 @@ pub struct Checker {
     stepped_back: u64,
     /// When a clock last did anything but go on, in events.
     stepped: u64,
+    /// The same by the timers.
+    stepped_ms: Option<u64>,
     calm_since_ms: Option<u64>,
     lines: BTreeMap<LineId, LineBook>,
     managers: BTreeMap<u32, ManagerBook>,
@@ -67,6 +69,7 @@ impl Checker {
             order: 0,
             stepped_back: 0,
             stepped: 0,
+            stepped_ms: None,
             calm_since_ms: None,
             lines: BTreeMap::new(),
             managers: BTreeMap::new(),
@@ -140,6 +143,7 @@ impl Checker {
             }
             if boot_ms != timers_ms || at.wall_ms != self.now.wall_ms.saturating_add(boot_ms) {
                 self.stepped = self.order;
+                self.stepped_ms = Some(at.timers_ms);
             }
         }
         self.now = at;

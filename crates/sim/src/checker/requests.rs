@@ -7,7 +7,7 @@ use super::tokens::{Forced, GrantBook, Wanted};
 use super::{Checker, Invariant};
 use crate::clock::Moment;
 use crate::event::{LineId, RequestEnd};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Requests of one flight are no further apart than this.
 const LONGEST_FLIGHT_MS: u64 = 16_000;
@@ -39,6 +39,8 @@ pub(super) struct ManagerBook {
     pub(super) prefetched: u8,
     pub(super) failures_in_row: u32,
     pub(super) breaker: BreakerBook,
+    /// The probes in the air, those that were taken for lost among them.
+    pub(super) probes: BTreeSet<u64>,
     quota_full_at_ms: u64,
     /// When the last pause that it was told is over by the slowest clock.
     pub(super) paused_until_ms: u64,
@@ -179,7 +181,11 @@ impl Checker {
         let elapsed_ms = self.elapsed_ms;
         let book = self.managers.entry(line.manager).or_default();
         // The quota is used up when what was sent reaches so far ahead of the time.
-        let ahead_ms = rule.interval_ms.saturating_mul(u64::from(rule.burst.saturating_sub(1)));
+        let mut ahead_ms = rule.interval_ms.saturating_mul(u64::from(rule.burst.saturating_sub(1)));
+        if self.stepped_ms.is_some_and(|stepped_ms| self.now.timers_ms <= stepped_ms + LONGEST_FLIGHT_MS) {
+            // Those who had a turn before the step wait it out by timers, and come together with those who have one now.
+            ahead_ms = ahead_ms.saturating_mul(2).saturating_add(rule.interval_ms);
+        }
         let exceeded = book.quota_full_at_ms > elapsed_ms.saturating_add(ahead_ms);
         book.quota_full_at_ms = book.quota_full_at_ms.max(elapsed_ms).saturating_add(rule.interval_ms);
         if exceeded {
@@ -217,10 +223,17 @@ impl Checker {
 
     fn token_arrived(&mut self, in_air: &InAir, token: u32, life_ms: u64) {
         self.secret_granted(in_air.line.manager, in_air.secret);
-        let grant = GrantBook { sent: in_air.sent, life_ms, order: self.order };
+        let grant = GrantBook { sent: in_air.sent, came: self.now, life_ms, order: self.order };
         let alive = grant.is_alive_by_wall(self.now) && grant.is_alive_by_boot(self.now);
+        let wanted = self.lines.get(&in_air.line).and_then(|book| book.wants_another);
+        let may_be_superseded = matches!(wanted, Some(Wanted::Since(rejected)) if in_air.order < rejected)
+            && (self.quota_is_used_up(in_air.line.manager) || self.pauses_may_return());
         if in_air.superseded {
             self.line(in_air.line).undisturbed = None;
+        } else if may_be_superseded {
+            // The flight that the rejection made may wait for its turn in the quota.
+            self.granted(in_air.line, token, grant, Forced::Perhaps);
+            self.doubt(in_air.line, token);
         } else {
             self.granted(in_air.line, token, grant, in_air.forced);
             if alive {

@@ -14,6 +14,8 @@ const LEAST_PROBATION_MS: u64 = 1_000;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GrantBook {
     pub(super) sent: Moment,
+    /// When it arrived; a suspend may lie in between.
+    pub(super) came: Moment,
     pub(super) life_ms: u64,
     /// When it arrived, in events.
     pub(super) order: u64,
@@ -121,9 +123,8 @@ impl TokenBook {
     fn is_in_probation(&self, now: Moment) -> bool {
         self.grants.last().is_some_and(|grant| {
             let probation_ms = (grant.life_ms / 4).clamp(LEAST_PROBATION_MS, MOST_PROBATION_MS);
-            // It counts from the arrival, which is at most one time-out later than the sending.
-            let until_ms = grant.sent.boot_ms.saturating_add(probation_ms + 20_000);
-            now.boot_ms < until_ms || now.wall_ms < grant.sent.wall_ms.saturating_add(probation_ms + 20_000)
+            let until = |came_ms: u64| came_ms.saturating_add(probation_ms + 20_000);
+            now.boot_ms < until(grant.came.boot_ms) || now.wall_ms < until(grant.came.wall_ms)
         })
     }
 }
@@ -249,6 +250,22 @@ impl Checker {
             book.wants_another = None;
         }
         book.run = None;
+    }
+
+    /// It cannot be told whether the client took the token in.
+    pub(super) fn doubt(&mut self, line: LineId, token: u32) {
+        if let Some(book) = self.tokens.get_mut(&(line, token)) {
+            book.rejection = Rejection::Perhaps;
+        }
+        self.line(line).undisturbed = None;
+    }
+
+    /// Whether no clock did anything but go on since the tokens in hand came.
+    pub(super) fn is_in_step(&self, line: LineId) -> bool {
+        let held = self.lines.get(&line).into_iter().flat_map(|book| &book.held);
+        let mut grants =
+            held.filter_map(|token| self.tokens.get(&(line, *token))).flat_map(|book| &book.grants);
+        grants.all(|grant| self.stepped < grant.order)
     }
 
     /// Which token is in hand now: the one that lives longer, as long as the old one is good.
