@@ -27,7 +27,8 @@ usage: cargo xtask COMMAND
   bench [NAME] [-- ARGS]   all benchmarks, or the one named; ARGS go to the benchmark
   fuzz [--seconds N] [TARGET]
                            all fuzz targets, or the one named, for N seconds each (20), two at once
-  sim [OPTIONS]            worlds in virtual time: --seeds N, --seed S, --hours H, --trace
+  sim [OPTIONS]            the machines alone, worlds and scenarios in virtual time: --seeds N, --seed S, --hours H, --steps N,
+                           --trace, --scenario FILE
   help                     this text
 
 Each step prints its name and its time. The first failure ends the run and says which command to run alone.";
