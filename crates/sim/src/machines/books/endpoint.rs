@@ -146,7 +146,8 @@ impl Endpoint {
     }
 
     fn pause(&mut self, numbers: &Numbers, asked_ms: u64, now: Reading) {
-        if self.asked.is_none_or(|asked| asked.left(now) < asked_ms) {
+        // One that is over gives way to any other, be it of no length: a step back may not bring it back.
+        if self.asked.is_none_or(|asked| asked.left(now) < asked_ms.max(1)) {
             self.asked = Some(Span { since: now, span_ms: asked_ms });
         }
         let room_ms = (asked_ms / 2 + 1).clamp(numbers.base_ms, LONGEST_SPREAD_MS.max(numbers.base_ms));
