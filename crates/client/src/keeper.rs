@@ -69,9 +69,13 @@ async fn keep(shift: Shift) {
         None => return,
     };
     loop {
-        let Some(nap) = shift.slot.upgrade().and_then(|slot| slot.nap_or_end(shift.serial)) else {
-            return;
-        };
+        let Some(slot) = shift.slot.upgrade() else { return };
+        // Told before anything is locked: whoever listens may ask for a token.
+        slot.engine.watch_clock(slot.clock.now());
+        slot.publish();
+        slot.tell_trouble();
+        let Some(nap) = slot.nap_or_end(shift.serial) else { return };
+        drop(slot);
         tokio::select! {
             biased;
             () = closing.wait() => return,
@@ -122,14 +126,8 @@ impl SharedSlot {
     /// somebody asks.
     fn nap(self: &Arc<Self>) -> Option<Duration> {
         let now = self.clock.now();
-        self.engine.watch_clock(now);
         let state = self.cell.load();
         let slot = &state.slot;
-        self.telemetry.publish(slot.left(now));
-        if state.last_error.is_some() {
-            self.telemetry.backing_off(slot.backing_off(now));
-            self.telemetry.backup_left(slot.left(now));
-        }
         let wanted = state.used || self.is_always_fresh();
         let until_due = match (slot.until_advisory(now), slot.left(now)) {
             (Some(until_advisory), _) => until_advisory,

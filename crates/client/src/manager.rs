@@ -219,6 +219,7 @@ impl TokenManager {
     pub fn publish_metrics(&self) {
         for slot in self.slots.pin().values() {
             slot.publish();
+            slot.tell_trouble();
         }
         self.engine.telemetry.breaker(self.engine.gatekeeper.breaker.phase());
         self.engine.telemetry.publish();

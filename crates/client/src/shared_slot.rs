@@ -269,12 +269,13 @@ impl SharedSlot {
             Decision::Await { reason, .. } | Decision::RefuseAndRefresh { reason, .. } => reason,
             Decision::Serve(_) | Decision::Refuse { .. } => return,
         };
-        let runtime = match self.engine.runtime() {
-            Ok(runtime) => runtime,
+        let runtime = self.engine.runtime();
+        let joined = runtime.and_then(|runtime| Ok((runtime, self.join(&mut runway, reason)?)));
+        drop(runway);
+        let (runtime, (_, seat)) = match joined {
+            Ok(joined) => joined,
             Err(error) => return tracing::debug!(%error, "no background refresh"),
         };
-        let Ok((_, seat)) = self.join(&mut runway, reason) else { return };
-        drop(runway);
         if let Some(seat) = seat {
             seat.launch(&runtime);
         }
@@ -361,6 +362,15 @@ impl SharedSlot {
     /// Publishes the hits that were counted, with the life left of the token that made them.
     pub(crate) fn publish(&self) {
         self.telemetry.publish(self.life_left());
+    }
+
+    /// Shows how long the server is left alone for this key, and how much is left of the token that tides over that.
+    pub(crate) fn tell_trouble(&self) {
+        let (state, now) = (self.cell.load(), self.clock.now());
+        if state.last_error.is_some() {
+            self.telemetry.backing_off(state.slot.backing_off(now));
+            self.telemetry.backup_left(state.slot.left(now));
+        }
     }
 
     /// Keeps the token fresh from now on, whether it is used or not.

@@ -422,3 +422,32 @@ async fn t3_an_answer_that_a_cache_kept_shortens_the_life() {
     let manager = manager(&endpoint);
     assert_eq!(manager.token(&key()).await.unwrap().lifetime(), secs(200));
 }
+
+fn shown(snapshotter: &metrics_util::debugging::Snapshotter, name: &str) -> f64 {
+    let seen = snapshotter.snapshot().into_vec().into_iter();
+    let values = seen.filter(|(key, ..)| key.key().name() == name).map(|(.., value)| value);
+    match values.last() {
+        Some(metrics_util::debugging::DebugValue::Gauge(value)) => value.into_inner(),
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gauge_of_a_key_that_nobody_asks_for_does_not_stay_where_it_was() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let endpoint = Endpoint::granting(600);
+    let manager = builder(&endpoint).refresh_ahead(RefreshAhead::OnDemand).build().unwrap();
+    manager.token(&key()).await.unwrap();
+    endpoint.set(Behaviour::Break);
+    sleep(secs(500)).await;
+    manager.token(&key()).await.unwrap();
+    sleep(secs(20)).await;
+    assert!(shown(&snapshotter, "jeton_client_keys_backing_off") > 0.5);
+    sleep(secs(300)).await;
+    manager.publish_metrics();
+    for name in ["jeton_client_keys_backing_off", "jeton_client_keys_on_backup"] {
+        assert!(shown(&snapshotter, name).abs() < 0.5, "{name}");
+    }
+}
