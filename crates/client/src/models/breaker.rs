@@ -31,13 +31,12 @@ impl Gate for Gatekeeper {
     }
 
     fn settle(&self, passage: Passage, verdict: Verdict, now: Moment) {
-        let error = timed_out();
+        let (error, with) = (timed_out(), CredentialGeneration::default());
         let outcome = match verdict {
             Verdict::Answered => Ok(()),
             Verdict::Faulted => Err(&error),
-            Verdict::Abandoned => return self.abandon(passage, now),
+            Verdict::Abandoned => return self.abandon(passage, with, now),
         };
-        let with = CredentialGeneration::default();
         self.settle(passage, &Settlement { outcome, with, jitter: JITTER, now });
     }
 
