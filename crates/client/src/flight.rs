@@ -48,6 +48,16 @@ pub(crate) struct Ticket {
     pub(crate) landing: watch::Receiver<Option<Outcome>>,
     /// When it is no use to wait any longer.
     pub(crate) overdue_at: Instant,
+    pub(crate) begun_for: BegunFor,
+}
+
+/// For whom a flight was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BegunFor {
+    /// A caller, who waits for it.
+    Caller,
+    /// Nobody who waits: it fetches the next token ahead of time, or finds out whether the server is up again.
+    Later,
 }
 
 /// Why a flight brought nothing, and what the slot is to make of it.

@@ -2,7 +2,7 @@
 
 use crate::clock::HotClock;
 use crate::error::{TokenError, TokenErrorKind};
-use crate::flight::{Mishap, Outcome, Seat, Ticket};
+use crate::flight::{BegunFor, Mishap, Outcome, Seat, Ticket};
 use crate::keeper::Watch;
 use crate::key::TokenKey;
 use crate::manager::Engine;
@@ -199,7 +199,8 @@ impl SharedSlot {
     }
 
     /// A share in the flight that began before the server asked for a pause, and will go on after it: whoever comes meanwhile
-    /// waits with the others, as long as it has time for. While the endpoint is down nobody waits.
+    /// waits with the others, as long as it has time for; and in the one that finds out for its caller whether an endpoint is
+    /// up that was down long ago. While the endpoint is down nobody waits.
     fn waiting_out_a_pause(&self, state: &State) -> Option<Ticket> {
         let reason = match state.slot.decide(self.clock.now()) {
             Decision::Await { reason, .. } => reason,
@@ -208,8 +209,14 @@ impl SharedSlot {
             | Decision::Refuse { .. }
             | Decision::RefuseAndRefresh { .. } => return None,
         };
-        let is_up = self.engine.gatekeeper.breaker.phase() == Phase::Closed;
-        if is_up { self.runway.hold().joined(reason, self.engine.uptime()) } else { None }
+        let phase = self.engine.gatekeeper.breaker.phase();
+        let ticket = self.runway.hold().joined(reason, self.engine.uptime());
+        ticket.filter(|ticket| match phase {
+            Phase::Closed => true,
+            // Somebody waits for it, since nobody knew any more whether the endpoint is down.
+            Phase::HalfOpen => ticket.begun_for == BegunFor::Caller,
+            Phase::Open => false,
+        })
     }
 
     /// What a caller is told while there is no token to be had; its asking keeps the keeper at it.
@@ -252,7 +259,7 @@ impl SharedSlot {
             | Decision::Refuse { .. }
             | Decision::RefuseAndRefresh { .. } => return Ok(Entry::DecideAgain),
         };
-        let (ticket, seat) = self.join(&mut runway, reason)?;
+        let (ticket, seat) = self.join(&mut runway, reason, BegunFor::Caller)?;
         drop(runway);
         if let Some(seat) = seat {
             seat.launch(&runtime);
@@ -270,7 +277,8 @@ impl SharedSlot {
             Decision::Serve(_) | Decision::Refuse { .. } => return,
         };
         let runtime = self.engine.runtime();
-        let joined = runtime.and_then(|runtime| Ok((runtime, self.join(&mut runway, reason)?)));
+        let joined =
+            runtime.and_then(|runtime| Ok((runtime, self.join(&mut runway, reason, BegunFor::Later)?)));
         drop(runway);
         let (runtime, (_, seat)) = match joined {
             Ok(joined) => joined,
@@ -286,6 +294,7 @@ impl SharedSlot {
         self: &Arc<Self>,
         runway: &mut Held<'_, Ticket>,
         reason: MintReason,
+        begun_for: BegunFor,
     ) -> Result<(Ticket, Option<Seat>), TokenError> {
         let now = Instant::now();
         let on_engine_clock = |instant: Instant| instant.saturating_duration_since(self.engine.epoch);
@@ -296,7 +305,7 @@ impl SharedSlot {
         let in_air = in_air.ok_or_else(|| TokenError::new(TokenErrorKind::Closed))?;
         let overdue_at = now + self.engine.total_timeout + GRACE;
         let (sender, landing) = watch::channel(None);
-        let ticket = Ticket { landing, overdue_at };
+        let ticket = Ticket { landing, overdue_at, begun_for };
         let serial = runway.begin(reason, ticket.clone(), on_engine_clock(overdue_at));
         let seat = Seat {
             slot: Arc::downgrade(self),

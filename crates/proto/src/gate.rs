@@ -143,7 +143,10 @@ impl Gate {
         let refusal = match failure.class {
             FailureClass::Credential if self.refusal.is_none_or(|refusal| refusal.of <= with) => {
                 let known = self.refusal.filter(|refusal| refusal.of == with);
-                let together = known.filter(|known| known.backoff.remaining(now).is_some());
+                // What comes while a trial is out is no echo, though a step back may have the memory of it come to life again.
+                let is_echo =
+                    |known: &Refusal| known.trial.is_none() && known.backoff.remaining(now).is_some();
+                let together = known.filter(is_echo);
                 // The pause that the server asked for is kept above, for every credential.
                 let own = Failure { retry_after: None, ..failure };
                 let before = known.map(|known| known.backoff);
@@ -267,6 +270,10 @@ mod tests {
         assert_eq!(tried.granted(OLD).closed_for(OLD, after(31)), None);
         let again = failed(tried, FailureClass::Credential, None, OLD, 31);
         assert_eq!(again.closed_for(OLD, after(31)), Some(Duration::from_secs(60)));
+        // Also when a step back has the memory of the first one come to life again.
+        let stepped = refused.sent(OLD, span, Moment::from(START.wall().saturating_sub(span)));
+        let again = failed(stepped, FailureClass::Credential, None, OLD, 1);
+        assert_eq!(again.closed_for(OLD, after(1)), Some(Duration::from_secs(60)));
         let unknown = failed(tried, FailureClass::Transient, None, OLD, 31);
         assert_eq!(unknown.closed_for(OLD, after(31)), None, "it told nothing: the next one tries");
         assert_eq!(tried.given_up(OLD).closed_for(OLD, after(31)), None);

@@ -179,6 +179,28 @@ async fn t25_an_open_breaker_lets_one_probe_of_all_keys_through_and_serves_what_
 }
 
 #[tokio::test(start_paused = true)]
+async fn r1_5_callers_share_the_probe_of_an_endpoint_that_was_down_long_ago() {
+    let endpoint = Endpoint::new(Behaviour::Break);
+    let manager = manager(&endpoint);
+    for _ in 0..10 {
+        assert!(manager.token(&key()).await.is_err());
+        sleep(secs(10)).await;
+    }
+    sleep(HOUR).await;
+    endpoint.set(Behaviour::Grant { expires_in: 3600 });
+    endpoint.set_latency(millis(100));
+    let asked = endpoint.requests();
+    let late = async {
+        sleep(millis(20)).await;
+        manager.token(&key()).await
+    };
+    let key = key();
+    let (first, second) = tokio::join!(manager.token(&key), late);
+    assert_eq!(first.unwrap().id(), second.unwrap().id(), "both wait for the one request");
+    assert_eq!(endpoint.requests(), asked + 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn t21_the_probe_after_an_outage_is_the_one_forced_mint_of_a_rejected_token() {
     let same = Behaviour::GrantSame { token: "the-one", expires_in: "3600" };
     let endpoint = Endpoint::new(same.clone());

@@ -170,7 +170,7 @@ impl Checker {
         let full_at_ms = self.managers.get(&manager).map_or(0, |book| book.quota_full_at_ms);
         self.rules.quota.is_some_and(|rule| {
             let ahead_ms = rule.interval_ms.saturating_mul(u64::from(rule.burst.saturating_sub(1)));
-            full_at_ms.saturating_add(rule.interval_ms) > self.elapsed_ms.saturating_add(ahead_ms)
+            full_at_ms.saturating_add(rule.interval_ms) >= self.elapsed_ms.saturating_add(ahead_ms)
         })
     }
 

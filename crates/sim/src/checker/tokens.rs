@@ -330,7 +330,12 @@ impl Checker {
             return;
         }
         book.rejection = rejection;
+        // By a wall clock alone, a token that was over comes to life again when that steps back.
+        let in_doubt = !is_held && self.rules.boot == BootClock::Absent && self.stepped_back > 0;
         let line = self.line(line);
+        if in_doubt {
+            line.wants_another = line.wants_another.or(Some(Wanted::Perhaps));
+        }
         if is_held {
             line.undisturbed = None;
             line.wants_another = match (line.wants_another, rejection) {

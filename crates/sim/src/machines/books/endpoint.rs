@@ -160,7 +160,7 @@ impl Endpoint {
             return;
         }
         let before = self.refusal.filter(|refusal| refusal.of == with);
-        if before.is_some_and(|refusal| refusal.span.left(now) > 0) {
+        if before.is_some_and(|refusal| refusal.trial.is_none() && refusal.span.left(now) > 0) {
             // It was on its way together with the one that is remembered.
             return;
         }
