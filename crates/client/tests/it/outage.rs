@@ -447,8 +447,8 @@ async fn t3_an_answer_that_a_cache_kept_shortens_the_life() {
 
 fn shown(snapshotter: &metrics_util::debugging::Snapshotter, name: &str) -> f64 {
     let seen = snapshotter.snapshot().into_vec().into_iter();
-    let values = seen.filter(|(key, ..)| key.key().name() == name).map(|(.., value)| value);
-    match values.last() {
+    let mut values = seen.filter(|(key, ..)| key.key().name() == name).map(|(.., value)| value);
+    match values.next_back() {
         Some(metrics_util::debugging::DebugValue::Gauge(value)) => value.into_inner(),
         other => panic!("{name}: {other:?}"),
     }
