@@ -98,7 +98,9 @@ fn published_hits(snapshotter: &Snapshotter) -> u64 {
         DebugValue::Gauge(_) | DebugValue::Histogram(_) => 0,
     };
     let all = snapshotter.snapshot().into_vec().into_iter();
-    all.filter(|(key, ..)| key.key().name() == "jeton_client_tokens_served_total")
+    // The first token was waited for, and is no hit.
+    let by_hand = |key: &metrics::Key| key.labels().any(|label| label.value() == "hand");
+    all.filter(|(key, ..)| key.key().name() == "jeton_client_tokens_served_total" && by_hand(key.key()))
         .map(|(.., value)| hits(value))
         .sum()
 }
