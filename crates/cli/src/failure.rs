@@ -81,8 +81,11 @@ fn token_error_code(error: &TokenError) -> ExitCode {
             Fault::Server | Fault::Deadline => ExitCode::ServerUnreachable,
             Fault::Caller => ExitCode::Other,
         },
-        TokenErrorKind::NarrowedScope { .. } => ExitCode::CredentialRefused,
-        TokenErrorKind::Unreachable { .. }
+        TokenErrorKind::NarrowedScope { .. } | TokenErrorKind::Malformed { status: 401, .. } => {
+            ExitCode::CredentialRefused
+        }
+        TokenErrorKind::Malformed { status: 429 | 500.., .. }
+        | TokenErrorKind::Unreachable { .. }
         | TokenErrorKind::LeftAlone { .. }
         | TokenErrorKind::DeadlinePassed { .. } => ExitCode::ServerUnreachable,
         TokenErrorKind::Redirected { .. }
@@ -100,6 +103,10 @@ fn token_error_code(error: &TokenError) -> ExitCode {
 
 fn token_error_hint(error: &TokenError) -> Option<String> {
     match error.kind() {
+        TokenErrorKind::Malformed { status: 429 | 500.., .. } => {
+            let wait = error.retry_after().unwrap_or_default().as_secs().max(1);
+            Some(format!("the server, or a proxy before it, cannot answer now: ask again in {wait} s"))
+        }
         TokenErrorKind::Unreachable { .. } => {
             Some("check the token url and that the server runs; its certificate authority can be given by --ca-file".to_owned())
         }

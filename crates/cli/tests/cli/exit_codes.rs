@@ -62,6 +62,8 @@ fn code_3_the_credential_is_refused() {
     registered.run_with(&[("JETON_CLIENT_ID", "nobody")], &["token"]).failed(3, &["invalid_client"]);
     registered.run(&["token", "--scope", "c"]).failed(3, &["invalid_scope"]);
     registered.run(&["token", "--resource", "https://other.example"]).failed(3, &["invalid_target"]);
+    let wall = Api::answering("401 Unauthorized", "");
+    Home::new().run_with(&variables(&wall.url("/")), &["token"]).failed(3, &["401"]);
     let api = Api::answering("200 OK", "");
     registered.run_with(&[("JETON_CLIENT_SECRET", "wrong")], &["call", "GET", &api.url("/")]).failed(3, &[]);
     assert!(api.asked().is_empty(), "t23: without a token the request is not sent");
@@ -81,6 +83,12 @@ fn code_4_the_server_is_unreachable() {
     );
     home.run_with(&variables(&busy.url("/")), &["token"])
         .failed(4, &["temporarily_unavailable", "ask again in"]);
+    for (status, said) in [("502 Bad Gateway", "502"), ("429 Too Many Requests\r\nretry-after: 60", "429")] {
+        let proxy = Api::answering(status, "<html>canary</html>");
+        let ended = home.run_with(&variables(&proxy.url("/")), &["token"]);
+        ended.failed(4, &[said, "cannot answer now", "ask again in"]);
+        assert!(!ended.stderr.contains("canary"), "{ended}");
+    }
 
     let registered = Registered::new();
     registered.run(&["call", "GET", &closed()]).failed(4, &["cannot connect"]);
