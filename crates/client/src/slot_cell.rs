@@ -15,7 +15,7 @@ pub(crate) struct SlotCell {
     timeline: Timeline,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct State {
     /// What the hot path compares with; nothing until the token was given out once.
     pub(crate) fresh: Option<Fresh>,
@@ -23,10 +23,11 @@ pub(crate) struct State {
     pub(crate) last_error: Option<TokenError>,
     /// Whether the token in hand was given out.
     pub(crate) used: bool,
-    /// The credential to which the last failure happened.
+    /// The credential to which the last failure happened, or a later one for which what it was refused for was forgotten.
     failed_with: CredentialGeneration,
 }
 
+#[derive(Clone)]
 pub(crate) struct Fresh {
     pub(crate) token: Arc<CachedToken>,
     from_millis: u64,
@@ -110,12 +111,12 @@ impl SlotCell {
     }
 
     pub(crate) fn rejected(&self, id: TokenId, now: Moment) {
-        self.change(|state| state.slot.rejected(id, now));
+        self.change(|slot| slot.rejected(id, now));
     }
 
     pub(crate) fn accepted(&self, id: TokenId) {
         if self.load().slot.awaits_acceptance(id) {
-            self.change(|state| state.slot.accepted(id));
+            self.change(|slot| slot.accepted(id));
         }
     }
 
@@ -124,11 +125,14 @@ impl SlotCell {
         let behind = |state: &State| state.last_error.is_some() && state.failed_with < current;
         if behind(&self.load()) {
             // The current one may have failed in between, and that is not to be forgotten.
-            self.change(
-                |state| {
-                    if behind(state) { state.slot.credential_replaced() } else { state.slot.clone() }
-                },
-            );
+            self.state.update(|state| {
+                if !behind(state) {
+                    return state.clone();
+                }
+                let slot = state.slot.credential_replaced();
+                let fresh = Fresh::of(&slot, self.timeline).filter(|_| state.used);
+                State { fresh, slot, failed_with: current, ..state.clone() }
+            });
         }
     }
 
@@ -141,26 +145,15 @@ impl SlotCell {
         let given = seen.slot.token().map(|token| token.id());
         self.state.update(|state| {
             let used = state.used || state.slot.token().is_some_and(|token| Some(token.id()) == given);
-            State {
-                fresh: Fresh::of(&state.slot, self.timeline).filter(|_| used),
-                slot: state.slot.clone(),
-                last_error: state.last_error.clone(),
-                used,
-                failed_with: state.failed_with,
-            }
+            State { fresh: Fresh::of(&state.slot, self.timeline).filter(|_| used), used, ..state.clone() }
         });
     }
 
-    fn change(&self, next: impl Fn(&State) -> Slot) {
+    fn change(&self, next: impl Fn(&Slot) -> Slot) {
         self.state.update(|state| {
-            let slot = next(state);
-            State {
-                fresh: Fresh::of(&slot, self.timeline).filter(|_| state.used),
-                slot,
-                last_error: state.last_error.clone(),
-                used: state.used,
-                failed_with: state.failed_with,
-            }
+            let slot = next(&state.slot);
+            let fresh = Fresh::of(&slot, self.timeline).filter(|_| state.used);
+            State { fresh, slot, ..state.clone() }
         });
     }
 }
@@ -213,6 +206,21 @@ mod tests {
         assert!(!cell.load().used && cell.load().fresh.is_none());
         cell.mark_used(&Arc::clone(&cell.load()));
         assert!(cell.load().used && cell.load().fresh.is_some());
+    }
+
+    #[test]
+    fn what_was_forgotten_for_another_credential_is_forgotten_once() {
+        let cell = SlotCell::new(Timeline::Wall);
+        let error = TokenError::new(crate::error::TokenErrorKind::FlightLost);
+        let failure = Failure { class: jeton_proto::backoff::FailureClass::Terminal, retry_after: None };
+        let old = CredentialGeneration::default();
+        cell.failed(&error, failure, old, &BackoffPolicy::default(), 0.5, START);
+        assert!(cell.load().slot.backing_off(START).is_some());
+        cell.catch_up_with(old.next());
+        let caught_up = Arc::clone(&cell.load());
+        assert!(caught_up.slot.backing_off(START).is_none() && caught_up.last_error.is_some());
+        cell.catch_up_with(old.next());
+        assert!(Arc::ptr_eq(&caught_up, &cell.load()), "who asks next has nothing to change");
     }
 
     #[test]
