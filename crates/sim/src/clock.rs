@@ -2,6 +2,7 @@
 //! the client, which also steps.
 
 use jeton::{Clock, Timestamp};
+use serde::Deserialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,9 +23,11 @@ pub struct Moment {
 }
 
 /// Whether the client has a clock that goes on in a suspend and never steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Hash)]
+#[serde(rename_all = "kebab-case")]
 pub enum BootClock {
     /// As on Linux.
+    #[default]
     Present,
     /// As where the system has none: the wall clock is all there is.
     Absent,

@@ -5,12 +5,12 @@ use super::expectation::Unmet;
 use super::file::{InvalidScenario, Scenario, Timed, USUAL_SCOPE};
 use super::log::{Closing, Log};
 use super::server::{CLIENT_ID, FIRST_SECRET, Route, Server, token_text};
-use super::step::{Action, Behaviour, Breaker, CallForm, Does, Given, Narrower, Presence, Renew, SecretFrom};
+use super::step::{Action, Behaviour, Breaker, CallForm, Does, Given, Narrower, Renew, SecretFrom};
 use super::timeline;
-use crate::clock::WorldClock;
+use crate::clock::{BootClock, ClientClock, WorldClock};
 use jeton::{
     Clock, Drained, GrantedScope, InvalidScope, QuotaPolicy, RefreshAhead, Secret, SecretFuture,
-    SecretSource, Timestamp, TokenId, TokenKey, TokenManager, TokenManagerBuilder,
+    SecretSource, TokenId, TokenKey, TokenManager, TokenManagerBuilder,
 };
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -74,25 +74,6 @@ pub fn play(scenario: &Scenario) -> Result<Played, Unplayable> {
     Ok(Played { log, unmet, title: scenario.title().to_owned() })
 }
 
-/// The client's clock.
-struct ClientClock {
-    world: Arc<WorldClock>,
-    boot: Presence,
-}
-
-impl Clock for ClientClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_unix_millis(self.world.moment().wall_ms)
-    }
-
-    fn since_boot(&self) -> Option<Duration> {
-        match self.boot {
-            Presence::Present => Some(Duration::from_millis(self.world.moment().boot_ms)),
-            Presence::Absent => None,
-        }
-    }
-}
-
 /// A source of secrets that gives what it is set to.
 #[derive(Clone)]
 struct Vault(Arc<Mutex<String>>);
@@ -147,13 +128,12 @@ fn deaths_of(scenario: &Scenario) -> Deaths {
     let lies = told_otherwise(&scenario.server)
         || steps().any(|action| matches!(action, Action::Server(behaviour) if told_otherwise(behaviour)));
     let steps_back = steps().any(|action| matches!(action, Action::Clock(step) if step.0 < 0));
-    let blind = scenario.given.boot_clock == Presence::Absent && steps_back;
+    let blind = scenario.given.boot_clock == BootClock::Absent && steps_back;
     if lies || blind { Deaths::Unknowable } else { Deaths::Judged }
 }
 
 fn managers(given: &Given, stage: &Arc<Stage>, vault: &Vault) -> Result<Vec<TokenManager>, String> {
-    let clock: Arc<dyn Clock> =
-        Arc::new(ClientClock { world: Arc::clone(&stage.clock), boot: given.boot_clock });
+    let clock: Arc<dyn Clock> = Arc::new(ClientClock::new(Arc::clone(&stage.clock), given.boot_clock));
     let mut managers: Vec<TokenManager> = Vec::new();
     for number in 1..=given.managers {
         let route = Route { server: Arc::clone(&stage.server), manager: number };

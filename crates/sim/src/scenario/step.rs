@@ -1,6 +1,7 @@
 //! What can be given and what can happen, as it stands in the file.
 
 use super::duration::{ClockStep, Span};
+use crate::clock::BootClock;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub(super) struct Given {
     #[serde(default)]
     pub(super) breaker: Breaker,
     #[serde(default)]
-    pub(super) boot_clock: Presence,
+    pub(super) boot_clock: BootClock,
     #[serde(default)]
     pub(super) renew: Renew,
     #[serde(default)]
@@ -49,14 +50,6 @@ pub(super) enum Breaker {
     #[default]
     Own,
     Shared,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Presence {
-    #[default]
-    Present,
-    Absent,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
