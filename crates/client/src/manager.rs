@@ -214,8 +214,9 @@ impl TokenManager {
     }
 
     /// Publishes what was counted since the last time to the application's `metrics` recorder. Hits are counted without
-    /// the recorder, and reach it through this, at the latest when half a minute has passed or the token is renewed: call
-    /// it before each scrape for numbers of that moment. Its work grows with the number of keys.
+    /// the recorder, and reach it through this, when the token is renewed, and every half minute while the key is kept fresh in
+    /// the background: call it before each scrape for numbers of that moment. Gauges of keys that nobody asks for are shown as
+    /// they are now. Its work grows with the number of keys.
     pub fn publish_metrics(&self) {
         for slot in self.slots.pin().values() {
             slot.publish();
