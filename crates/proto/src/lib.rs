@@ -13,6 +13,7 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod flight;
 pub mod gate;
 pub mod issuance;
 pub mod jose;

@@ -1,0 +1,443 @@
+use super::*;
+use crate::secret::Secret;
+use crate::time::Timestamp;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+const LEASE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(8);
+const LIFE: Duration = Duration::from_secs(300);
+
+fn at(millis: u64) -> Moment {
+    Moment::from(Timestamp::from_unix_millis(1_700_000_000_000 + millis))
+}
+
+fn token(number: u64, obtained: Moment) -> Arc<CachedToken> {
+    let secret = Secret::new(format!("token-{number}"));
+    Arc::new(CachedToken::new(secret, None, obtained, LIFE).unwrap())
+}
+
+fn version(number: u64) -> Version {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&number.to_be_bytes());
+    Version::from_random(bytes)
+}
+
+fn found(version: Version) -> Found {
+    Found { version, token: None, rejected: None, lease_left: None, pause_left: None }
+}
+
+fn shared(number: u64, sequence: u64) -> Shared {
+    Shared { token: token(number, at(0)), sequence: Sequence::new(sequence) }
+}
+
+fn begin(wish: Wish) -> Flight {
+    Flight::begin(wish, PATIENCE, at(0)).0
+}
+
+#[test]
+fn who_gets_the_lease_mints_and_publishes_under_its_fence() {
+    let mut flight = begin(Wish::new(MintReason::Needed));
+    let leased = Event::Leased { version: version(1), store_millis: 77 };
+    assert!(matches!(flight.on(leased, at(0)), Action::Mint));
+    assert_eq!(flight.fence(), Some(version(1)));
+    flight.prolonged(Some(version(2)));
+    let action = flight.on(Event::Minted(token(1, at(0))), at(5));
+    let Action::Publish { expected, shared } = action else { panic!("{action:?}") };
+    assert_eq!((expected, shared.sequence), (Some(version(2)), Sequence::new(77)));
+    let action = flight.on(Event::Written(version(3)), at(6));
+    let Action::Finish(End::Minted { published, .. }) = action else { panic!("{action:?}") };
+    assert_eq!(published, Some((Sequence::new(77), version(3))));
+}
+
+#[test]
+fn who_comes_second_follows_looks_and_adopts() {
+    let mut flight = begin(Wish::new(MintReason::Needed));
+    let theirs = Found { lease_left: Some(LEASE), ..found(version(1)) };
+    let action = flight.on(Event::Conflict(Some(theirs)), at(0));
+    assert!(matches!(action, Action::Follow { at_most } if at_most == LOOK_AGAIN_AFTER), "{action:?}");
+    assert!(matches!(flight.on(Event::Woken, at(40)), Action::Load));
+    let theirs = Found { token: Some(shared(1, 5)), ..found(version(2)) };
+    let action = flight.on(Event::Loaded(Some(theirs)), at(41));
+    assert!(
+        matches!(action, Action::Finish(End::Adopted { version: v, .. }) if v == version(2)),
+        "{action:?}"
+    );
+}
+
+#[test]
+fn t27_a_store_that_fails_costs_nobody_a_token() {
+    let mut asking = begin(Wish::new(MintReason::Needed));
+    assert!(matches!(asking.on(Event::StoreFailed, at(0)), Action::Mint));
+    assert!(matches!(
+        asking.on(Event::Minted(token(1, at(0))), at(9)),
+        Action::Publish { expected: None, .. }
+    ));
+    let action = asking.on(Event::StoreFailed, at(9));
+    assert!(matches!(action, Action::Finish(End::Minted { published: None, .. })), "{action:?}");
+
+    let mut following = begin(Wish::new(MintReason::Needed));
+    let theirs = Found { lease_left: Some(LEASE), ..found(version(1)) };
+    assert!(matches!(following.on(Event::Conflict(Some(theirs)), at(0)), Action::Follow { .. }));
+    assert!(matches!(following.on(Event::Woken, at(100)), Action::Load));
+    assert!(matches!(following.on(Event::StoreFailed, at(200)), Action::Mint));
+    assert_eq!(following.fence(), None);
+}
+
+#[test]
+fn nobody_follows_beyond_its_patience() {
+    let mut flight = begin(Wish::new(MintReason::Needed));
+    let theirs = || Some(Found { lease_left: Some(Duration::MAX), ..found(version(1)) });
+    let action = flight.on(Event::Conflict(theirs()), at(7_900));
+    assert!(
+        matches!(action, Action::Follow { at_most } if at_most == Duration::from_millis(100)),
+        "{action:?}"
+    );
+    assert!(matches!(flight.on(Event::Woken, at(8_000)), Action::Load));
+    assert!(matches!(flight.on(Event::Loaded(theirs()), at(8_000)), Action::Mint));
+}
+
+#[test]
+fn t9_a_rejection_takes_the_lease_of_a_flight_that_knew_nothing_of_it_and_follows_one_that_did() {
+    let old = shared(1, 5);
+    let wish = Wish {
+        held: Some(Arc::clone(&old.token)),
+        held_sequence: Some(old.sequence),
+        seen: Some(version(1)),
+        ..Wish::new(MintReason::Forced)
+    };
+    let (mut flight, first) = Flight::begin(wish, PATIENCE, at(0));
+    let id = old.token.id();
+    assert!(matches!(first, Action::TakeLease { rejecting, .. } if rejecting == Some(id)), "{first:?}");
+    let early = Found { lease_left: Some(LEASE), token: Some(old), ..found(version(2)) };
+    let action = flight.on(Event::Conflict(Some(early)), at(0));
+    assert!(
+        matches!(action, Action::TakeLease { expected, .. } if expected == Some(version(2))),
+        "{action:?}"
+    );
+    let forced = Found { lease_left: Some(LEASE), rejected: Some(id), ..found(version(3)) };
+    assert!(matches!(flight.on(Event::Conflict(Some(forced)), at(0)), Action::Follow { .. }));
+}
+
+#[test]
+fn t27_a_holder_that_was_held_still_adopts_what_is_newer_and_overwrites_nothing() {
+    let late = || {
+        let mut flight = begin(Wish::new(MintReason::Needed));
+        let _mint = flight.on(Event::Leased { version: version(1), store_millis: 0 }, at(0));
+        let _publish = flight.on(Event::Minted(token(1, at(0))), at(60_000));
+        flight
+    };
+    let newer = Found { token: Some(shared(2, 9)), ..found(version(4)) };
+    let action = late().on(Event::Conflict(Some(newer)), at(60_000));
+    assert!(
+        matches!(&action, Action::Finish(End::Adopted { shared, .. }) if shared.sequence == Sequence::new(9))
+    );
+    // What it brought is of use to its own callers, where nobody has anything better.
+    let leased = Found { lease_left: Some(LEASE), ..found(version(4)) };
+    let action = late().on(Event::Conflict(Some(leased)), at(60_000));
+    assert!(matches!(action, Action::Finish(End::Minted { published: None, .. })), "{action:?}");
+}
+
+#[test]
+fn t29_an_older_record_is_no_token() {
+    let held = shared(3, 7);
+    let wish = |reason| Wish {
+        held: Some(Arc::clone(&held.token)),
+        held_sequence: Some(held.sequence),
+        seen: Some(version(1)),
+        ..Wish::new(reason)
+    };
+    for reason in [MintReason::Early, MintReason::Needed, MintReason::Forced] {
+        let mut flight = begin(wish(reason));
+        let older = Found { token: Some(shared(2, 6)), ..found(version(0)) };
+        let action = flight.on(Event::Conflict(Some(older)), at(0));
+        assert!(
+            matches!(action, Action::TakeLease { expected, .. } if expected == Some(version(0))),
+            "{action:?}"
+        );
+        let mut flight = begin(wish(reason));
+        let same = Found { token: Some(held.clone()), ..found(version(2)) };
+        assert!(matches!(flight.on(Event::Conflict(Some(same)), at(0)), Action::TakeLease { .. }));
+    }
+}
+
+#[test]
+fn a_pause_that_one_process_was_asked_for_holds_for_all() {
+    let mut holder = begin(Wish::new(MintReason::Needed));
+    let _mint = holder.on(Event::Leased { version: version(1), store_millis: 0 }, at(0));
+    let pause = Some(Duration::from_secs(3));
+    let action = holder.on(Event::MintFailed { pause }, at(5));
+    assert!(matches!(action, Action::Release { expected, pause: p } if (expected, p) == (version(1), pause)));
+    assert!(matches!(holder.on(Event::Written(version(2)), at(6)), Action::Finish(End::Failed)));
+    let mut other = begin(Wish::new(MintReason::Needed));
+    let told = Found { pause_left: pause, ..found(version(2)) };
+    let action = other.on(Event::Conflict(Some(told)), at(7));
+    assert!(matches!(action, Action::Finish(End::Paused { .. })), "{action:?}");
+}
+
+/// A store as the contract wants it, and processes that share it, driven step by step.
+#[derive(Default)]
+struct World {
+    millis: u64,
+    record: Option<Record>,
+    writes: u64,
+    tokens: u64,
+    mints: u64,
+    rejected: BTreeSet<u64>,
+    /// The largest sequence that was ever in the store.
+    newest: Sequence,
+}
+
+#[derive(Clone)]
+struct Record {
+    version: Version,
+    token: Option<(u64, Shared)>,
+    rejected: Option<TokenId>,
+    lease_until: Option<u64>,
+    pause_until: Option<u64>,
+}
+
+struct Process {
+    held: Option<(Arc<CachedToken>, Option<Sequence>)>,
+    seen: Option<Version>,
+    flight: Option<(Flight, Action)>,
+    frozen_until: u64,
+}
+
+impl World {
+    fn now(&self) -> Moment {
+        at(self.millis)
+    }
+
+    fn found(&self) -> Option<Found> {
+        let left = |until: Option<u64>| {
+            until.and_then(|until| until.checked_sub(self.millis)).filter(|left| *left > 0)
+        };
+        self.record.as_ref().map(|record| Found {
+            version: record.version,
+            token: record.token.as_ref().map(|(_, shared)| shared.clone()),
+            rejected: record.rejected,
+            lease_left: left(record.lease_until).map(Duration::from_millis),
+            pause_left: left(record.pause_until).map(Duration::from_millis),
+        })
+    }
+
+    fn write(
+        &mut self,
+        expected: Option<Version>,
+        change: impl FnOnce(&mut Record),
+    ) -> Result<Version, Event> {
+        if self.record.as_ref().map(|record| record.version) != expected {
+            return Err(Event::Conflict(self.found()));
+        }
+        self.writes += 1;
+        let version = version(self.writes);
+        let mut record = self.record.take().unwrap_or(Record {
+            version,
+            token: None,
+            rejected: None,
+            lease_until: None,
+            pause_until: None,
+        });
+        record.version = version;
+        change(&mut record);
+        if let Some((number, shared)) = &record.token {
+            assert!(self.newest <= shared.sequence, "a superseded token came back");
+            assert!(!self.rejected.contains(number), "a rejected token came back");
+            self.newest = shared.sequence;
+        }
+        self.record = Some(record);
+        Ok(version)
+    }
+
+    /// Does what a flight asked for, and gives what came of it.
+    fn perform(&mut self, action: &Action, mint_fails: bool) -> Event {
+        let millis = self.millis;
+        match action {
+            Action::TakeLease { expected, rejecting } => {
+                let rejecting = *rejecting;
+                let mut dropped = None;
+                let written = self.write(*expected, |record| {
+                    record.lease_until = Some(millis + 5_000);
+                    if let Some(id) = rejecting {
+                        record.rejected = Some(id);
+                        dropped = record.token.take();
+                    }
+                });
+                self.rejected.extend(
+                    dropped.filter(|(_, shared)| Some(shared.token.id()) == rejecting).map(|(n, _)| n),
+                );
+                written.map_or_else(
+                    |conflict| conflict,
+                    |version| Event::Leased { version, store_millis: millis },
+                )
+            }
+            Action::Load => Event::Loaded(self.found()),
+            Action::Follow { .. } => Event::Woken,
+            Action::Mint if mint_fails => Event::MintFailed { pause: None },
+            Action::Mint => {
+                self.tokens += 1;
+                self.mints += 1;
+                Event::Minted(token(self.tokens, self.now()))
+            }
+            Action::Publish { expected, shared } => {
+                let (number, shared) = (self.tokens_number(shared), shared.clone());
+                let written = self.write(*expected, |record| {
+                    record.token = Some((number, shared));
+                    record.rejected = None;
+                    record.lease_until = None;
+                    record.pause_until = None;
+                });
+                written.map_or_else(|conflict| conflict, Event::Written)
+            }
+            Action::Release { expected, .. } => {
+                let written = self.write(Some(*expected), |record| record.lease_until = None);
+                written.map_or_else(|conflict| conflict, Event::Written)
+            }
+            Action::Finish(_) => unreachable!("a flight that is over does nothing"),
+        }
+    }
+
+    fn tokens_number(&self, shared: &Shared) -> u64 {
+        let text = shared.token.access_token();
+        text.trim_start_matches("token-").parse().unwrap()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Go(usize),
+    Begin(usize, MintReason),
+    Freeze(usize, u64),
+    Kill(usize),
+    Pass(u64),
+    StoreFails(usize),
+    MintFails(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let who = 0..4_usize;
+    prop_oneof![
+        12 => who.clone().prop_map(Step::Go),
+        3 => (who.clone(), prop_oneof![Just(MintReason::Early), Just(MintReason::Needed), Just(MintReason::Forced)])
+            .prop_map(|(who, reason)| Step::Begin(who, reason)),
+        1 => (who.clone(), 1..20_000_u64).prop_map(|(who, millis)| Step::Freeze(who, millis)),
+        1 => who.clone().prop_map(Step::Kill),
+        3 => (1..3_000_u64).prop_map(Step::Pass),
+        1 => who.clone().prop_map(Step::StoreFails),
+        1 => who.prop_map(Step::MintFails),
+    ]
+}
+
+impl Process {
+    fn new() -> Self {
+        Self { held: None, seen: None, flight: None, frozen_until: 0 }
+    }
+
+    fn begin(&mut self, reason: MintReason, now: Moment) {
+        if self.flight.is_some() || (reason == MintReason::Forced && self.held.is_none()) {
+            return;
+        }
+        let wish = Wish {
+            reason,
+            held: self.held.as_ref().map(|(token, _)| Arc::clone(token)),
+            held_sequence: self.held.as_ref().and_then(|(_, sequence)| *sequence),
+            seen: self.seen,
+        };
+        self.flight = Some(Flight::begin(wish, PATIENCE, now));
+    }
+
+    fn follow_up(&mut self, event: Event, now: Moment) {
+        let Some((flight, action)) = &mut self.flight else { return };
+        *action = flight.on(event, now);
+        let Action::Finish(end) = action else { return };
+        let rejected = flight.wish.rejects();
+        match end.clone() {
+            End::Adopted { shared, version } => {
+                assert!(!shared.token.left(now).is_zero(), "an expired token was adopted");
+                assert_ne!(Some(shared.token.id()), rejected, "the rejected token was adopted");
+                let held = self.held.as_ref().and_then(|(_, sequence)| *sequence);
+                assert!(held.is_none_or(|held| held < shared.sequence), "an older token was adopted");
+                (self.held, self.seen) = (Some((shared.token, Some(shared.sequence))), Some(version));
+            }
+            End::Minted { token, published } => {
+                let (sequence, version) = published.unzip();
+                self.held = Some((token, sequence));
+                self.seen = version.or(self.seen);
+            }
+            End::Failed | End::Paused { .. } => {}
+        }
+        self.flight = None;
+    }
+}
+
+fn run(steps: &[Step]) -> World {
+    let mut world = World::default();
+    let mut processes: Vec<Process> = (0..4).map(|_| Process::new()).collect();
+    for step in steps {
+        let millis = world.millis;
+        match *step {
+            Step::Pass(more) => world.millis += more,
+            Step::Freeze(who, more) => processes[who].frozen_until = millis + more,
+            Step::Kill(who) => processes[who] = Process::new(),
+            Step::Begin(who, reason) => processes[who].begin(reason, world.now()),
+            Step::Go(who) | Step::StoreFails(who) | Step::MintFails(who) => {
+                let process = &mut processes[who];
+                if process.frozen_until > millis {
+                    continue;
+                }
+                let Some((_, action)) = &process.flight else { continue };
+                let (store_fails, mint_fails) =
+                    (matches!(step, Step::StoreFails(_)), matches!(step, Step::MintFails(_)));
+                let event = match action {
+                    Action::Mint => world.perform(action, mint_fails),
+                    // What fails may have been written all the same.
+                    _ if store_fails => {
+                        let _lost = world.perform(action, false);
+                        Event::StoreFailed
+                    }
+                    _ => world.perform(action, false),
+                };
+                process.follow_up(event, world.now());
+            }
+        }
+    }
+    // Nothing fails any more, and everybody has its turn: every flight ends.
+    let began = world.millis;
+    while processes.iter().any(|process| process.flight.is_some()) {
+        for process in &mut processes {
+            let Some((_, action)) = &process.flight else { continue };
+            let event = world.perform(&action.clone(), false);
+            process.follow_up(event, world.now());
+        }
+        world.millis += 10;
+        assert!(world.millis - began <= 8_500, "a flight goes on for ever");
+    }
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn whatever_happens_no_token_comes_back_and_every_flight_ends(steps in prop::collection::vec(step(), 0..120)) {
+        run(&steps);
+    }
+
+    #[test]
+    fn while_nothing_fails_one_process_mints(order in prop::collection::vec(0..4_usize, 0..80)) {
+        let mut steps: Vec<Step> = (0..4).map(|who| Step::Begin(who, MintReason::Needed)).collect();
+        steps.extend(order.into_iter().map(Step::Go));
+        prop_assert_eq!(run(&steps).mints, 1);
+    }
+
+    #[test]
+    fn a_token_that_all_reject_is_replaced_once(order in prop::collection::vec(0..4_usize, 0..80)) {
+        let mut steps: Vec<Step> = (0..4).map(|who| Step::Begin(who, MintReason::Needed)).collect();
+        // Everybody has the first token after so many turns of each.
+        steps.extend((0..4).flat_map(|who| std::iter::repeat_n(Step::Go(who), 6)));
+        steps.extend((0..4).map(|who| Step::Begin(who, MintReason::Forced)));
+        steps.extend(order.into_iter().map(Step::Go));
+        prop_assert_eq!(run(&steps).mints, 2);
+    }
+}
