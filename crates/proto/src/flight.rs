@@ -297,17 +297,18 @@ impl Flight {
                 self.stage = Stage::Releasing;
                 Action::Release { expected, pause }
             }
-            (Stage::Minting { .. } | Stage::Releasing, _) => Action::Finish(End::Failed),
+            (Stage::Minting { .. } | Stage::Releasing | Stage::Over, _) => Action::Finish(End::Failed),
             (Stage::Publishing(shared), Event::Written(version)) => Action::Finish(End::Minted {
                 token: shared.token,
                 published: Some((shared.sequence, version)),
             }),
-            (Stage::Publishing(shared), Event::Conflict(found)) => self.overtaken(shared, found, now),
+            (Stage::Publishing(shared), Event::Conflict(found)) => {
+                self.overtaken(shared, found.as_ref(), now)
+            }
             (Stage::Publishing(shared), _) => {
                 Action::Finish(End::Minted { token: shared.token, published: None })
             }
             (Stage::Asking | Stage::Following | Stage::Looking, _) => self.alone(),
-            (Stage::Over, _) => Action::Finish(End::Failed),
         }
     }
 
@@ -369,8 +370,8 @@ impl Flight {
     }
 
     /// Another process published in the meantime, or took the lease that had run out: what is there is not overwritten.
-    fn overtaken(&self, mine: Shared, found: Option<Found>, now: Moment) -> Action {
-        if let Some(found) = &found
+    fn overtaken(&self, mine: Shared, found: Option<&Found>, now: Moment) -> Action {
+        if let Some(found) = found
             && let Some(theirs) = self.adoptable(found, now)
             && theirs.token.id() != mine.token.id()
         {

@@ -281,7 +281,7 @@ impl World {
                 Event::Minted(token(self.tokens, self.now()))
             }
             Action::Publish { expected, shared } => {
-                let (number, shared) = (self.tokens_number(shared), shared.clone());
+                let (number, shared) = (number_of(shared), shared.clone());
                 let written = self.write(*expected, |record| {
                     record.token = Some((number, shared));
                     record.rejected = None;
@@ -297,11 +297,10 @@ impl World {
             Action::Finish(_) => unreachable!("a flight that is over does nothing"),
         }
     }
+}
 
-    fn tokens_number(&self, shared: &Shared) -> u64 {
-        let text = shared.token.access_token();
-        text.trim_start_matches("token-").parse().unwrap()
-    }
+fn number_of(shared: &Shared) -> u64 {
+    shared.token.access_token().trim_start_matches("token-").parse().unwrap()
 }
 
 #[derive(Clone, Copy, Debug)]
