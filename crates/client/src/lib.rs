@@ -40,6 +40,7 @@ mod operations;
 mod runway;
 mod shared_slot;
 mod slot_cell;
+pub mod store;
 mod sync;
 mod telemetry;
 

@@ -137,6 +137,17 @@ impl Moment {
         self.since(begun).and_then(|passed| span.checked_sub(passed)).filter(|left| !left.is_zero())
     }
 
+    /// This instant and `span` earlier, by both clocks; `None` when that is before the boot clock, or the wall clock, began.
+    #[must_use]
+    pub fn checked_sub(self, span: Duration) -> Option<Self> {
+        let since_boot = match self.since_boot {
+            Some(since_boot) => Some(since_boot.checked_sub(span)?),
+            None => None,
+        };
+        let wall = self.wall.0.checked_sub(whole_millis(span))?;
+        Some(Self { wall: Timestamp(wall), since_boot })
+    }
+
     /// This instant and `span` later, by both clocks.
     #[must_use]
     pub fn saturating_add(self, span: Duration) -> Self {
