@@ -34,6 +34,7 @@ pub mod http;
 mod keeper;
 mod key;
 mod manager;
+mod minting;
 #[cfg(all(test, jeton_loom))]
 mod models;
 mod operations;

@@ -2,10 +2,11 @@
 
 use crate::clock::HotClock;
 use crate::error::{TokenError, TokenErrorKind};
-use crate::flight::{BegunFor, Mishap, Outcome, Seat, Ticket};
+use crate::flight::{BegunFor, Outcome, Seat, Ticket};
 use crate::keeper::Watch;
 use crate::key::TokenKey;
 use crate::manager::Engine;
+use crate::minting::Mishap;
 use crate::runway::{Held, Runway};
 use crate::slot_cell::{SlotCell, State};
 use crate::sync::{Mutex, lock};
