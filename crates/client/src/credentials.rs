@@ -115,6 +115,11 @@ impl Credentials {
         Self { held: Mutex::new(held), source, reading: tokio::sync::Mutex::default() }
     }
 
+    /// How the credential is sent, whichever is in force.
+    pub(crate) fn method(&self) -> ClientAuthMethod {
+        lock(&self.held).in_force.credential.method
+    }
+
     /// Which credential is in force.
     pub(crate) fn generation(&self) -> CredentialGeneration {
         lock(&self.held).in_force.generation

@@ -207,6 +207,29 @@ impl TokenError {
         self.retry_after
     }
 
+    /// Whether the server itself said that it wants to be left alone, or is not well: every process would be told the same.
+    pub(crate) fn is_of_the_server(&self) -> bool {
+        use TokenErrorKind as Kind;
+        match self.kind() {
+            Kind::Refused { status, .. } | Kind::Malformed { status, .. } => {
+                *status == 429 || *status >= 500 || self.retry_after.is_some()
+            }
+            Kind::Redirected { .. }
+            | Kind::ExpiredToken { .. }
+            | Kind::NarrowedScope { .. }
+            | Kind::Unreachable { .. }
+            | Kind::DeadlinePassed { .. }
+            | Kind::LeftAlone { .. }
+            | Kind::FlightLost
+            | Kind::Closed
+            | Kind::QuotaExhausted { .. }
+            | Kind::SecretUnavailable { .. }
+            | Kind::NoRuntime
+            | Kind::TooManyKeys { .. }
+            | Kind::Request(_) => false,
+        }
+    }
+
     /// The failure as the lifecycle sees it.
     pub(crate) fn failure(&self) -> Failure {
         use TokenErrorKind as Kind;
@@ -352,6 +375,9 @@ pub enum BuildError {
         /// Which.
         name: &'static str,
     },
+    /// A lease that is too short or too long.
+    #[error("the lease must be from 100 ms to 60 s")]
+    Lease,
     /// TLS.
     #[cfg(feature = "reqwest")]
     #[error(transparent)]

@@ -1,10 +1,12 @@
 //! A token request that all callers of a key share, in a task of its own: no caller's end ends it.
 
 use crate::error::{TokenError, TokenErrorKind};
+use crate::fleet::{Brought, Settled, Sortie};
 use crate::key::TokenKey;
 use crate::manager::{Engine, InAir};
 use crate::minting::{self, Mishap};
 use crate::shared_slot::SharedSlot;
+use crate::sync::{Mutex, lock};
 use jeton_proto::gate::CredentialGeneration;
 use jeton_proto::lifecycle::{CachedToken, MintReason};
 use std::future::{Future, poll_fn};
@@ -53,9 +55,21 @@ pub(crate) struct Seat {
     pub(crate) serial: u64,
     pub(crate) reason: MintReason,
     pub(crate) sender: watch::Sender<Option<Outcome>>,
+    pub(crate) errand: Errand,
     /// Ends with the slot.
     pub(crate) alive: watch::Receiver<()>,
     pub(crate) in_air: InAir,
+    /// Until when it waits before it asks the server again.
+    pub(crate) pausing: Mutex<Option<Instant>>,
+}
+
+/// What a flight is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// Fetch a token, from the server where it has to.
+    Fetch,
+    /// Look whether another process has one, while the server is to be left alone.
+    Look,
 }
 
 impl Seat {
@@ -71,14 +85,26 @@ impl Seat {
         self.slot.upgrade().is_some_and(|slot| slot.runway.hold().is_current(self.serial))
     }
 
-    fn land(self, outcome: Result<Arc<CachedToken>, Mishap>) {
+    /// Until when the flight waits before it asks the server again, as far as others should know.
+    pub(crate) fn pause_until(&self) -> Option<Instant> {
+        *lock(&self.pausing)
+    }
+
+    pub(crate) fn pauses_until(&self, instant: Instant) {
+        *lock(&self.pausing) = Some(instant);
+    }
+
+    fn land(&self, outcome: Result<Brought, Mishap>) {
         let Some(slot) = self.slot.upgrade() else { return };
         let left_before = slot.life_left();
         let mut runway = slot.runway.hold();
         let current = runway.is_current(self.serial);
         let outcome = match outcome {
             _ if !current => Outcome::Superseded,
-            Ok(token) => slot.granted(&token, self.reason).map_or(Outcome::Superseded, Outcome::Granted),
+            Ok(Brought::Minted(token) | Brought::Adopted(token)) => {
+                slot.granted(&token, self.reason).map_or(Outcome::Superseded, Outcome::Granted)
+            }
+            Ok(Brought::Nothing) => Outcome::Superseded,
             Err(mishap) => Outcome::Failed(slot.failed(&mishap)),
         };
         // The place is freed under the same lock that changed the slot, so that nobody begins a flight in between.
@@ -103,19 +129,55 @@ impl Drop for Seat {
     }
 }
 
+/// How the part of a flight ended in which callers wait for it.
+enum Flown {
+    Landing(Result<Brought, Mishap>),
+    /// The last handle is gone: nobody can take what this would bring.
+    Deserted,
+}
+
 async fn fly(seat: Seat) {
     let (mut alive, mut closed) = (seat.alive.clone(), seat.in_air.closed());
     let with = seat.engine.credentials.generation();
-    let outcome = tokio::select! {
+    let mut sortie = Sortie::of(&seat);
+    let flown = tokio::select! {
         biased;
-        // The last handle is gone: nobody can take what this would bring.
-        _gone = alive.changed() => return,
+        _gone = alive.changed() => Flown::Deserted,
         () = closed.wait() => {
-            Err(Mishap::unsent(TokenError::new(TokenErrorKind::Closed), with))
+            Flown::Landing(Err(Mishap::unsent(TokenError::new(TokenErrorKind::Closed), with)))
         }
-        outcome = unless_it_panics(with, minting::mint(&seat)) => outcome,
+        brought = unless_it_panics(with, fetch(&seat, sortie.as_mut())) => Flown::Landing(brought),
     };
-    seat.land(outcome);
+    match (sortie, flown) {
+        (None, Flown::Deserted) => {}
+        (None, Flown::Landing(brought)) => seat.land(brought),
+        (Some(mut sortie), flown) => settle(&seat, &mut sortie, flown).await,
+    }
+}
+
+async fn fetch(seat: &Seat, sortie: Option<&mut Sortie>) -> Result<Brought, Mishap> {
+    match (sortie, seat.errand) {
+        (None, Errand::Fetch) => minting::mint(seat).await.map(Brought::Minted),
+        (None, Errand::Look) => Ok(Brought::Nothing),
+        (Some(sortie), Errand::Fetch) => sortie.fetch(seat).await,
+        (Some(sortie), Errand::Look) => Ok(sortie.glance(seat).await),
+    }
+}
+
+/// Lands, with the store told of it before, where that does not take long.
+async fn settle(seat: &Seat, sortie: &mut Sortie, flown: Flown) {
+    match flown {
+        Flown::Landing(Ok(Brought::Minted(token))) => {
+            let land = || seat.land(Ok(Brought::Minted(Arc::clone(&token))));
+            sortie.settle(seat, Settled::Minted(&token), land).await;
+        }
+        Flown::Landing(Ok(brought @ (Brought::Adopted(_) | Brought::Nothing))) => seat.land(Ok(brought)),
+        Flown::Landing(Err(mishap)) => {
+            let pause = Sortie::shared_pause(seat, &mishap);
+            sortie.settle(seat, Settled::Failed { pause }, || seat.land(Err(mishap))).await;
+        }
+        Flown::Deserted => sortie.settle(seat, Settled::Failed { pause: None }, || {}).await,
+    }
 }
 
 /// A panic in a flight is a failure like any other, with its pause: without one, each caller would begin the next.

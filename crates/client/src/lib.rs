@@ -27,6 +27,7 @@ pub mod bearer;
 mod clock;
 mod credentials;
 mod error;
+mod fleet;
 mod flight;
 mod gatekeeper;
 mod handle;

@@ -13,6 +13,7 @@ use crate::handle::{LONGEST_WAIT, TokenHandle};
 use crate::key::TokenKey;
 use crate::operations::{Drained, Operations};
 use crate::shared_slot::SharedSlot;
+use crate::store::link::StoreLink;
 use crate::telemetry::Telemetry;
 use jeton_proto::backoff::BackoffPolicy;
 use jeton_proto::gate::CredentialGeneration;
@@ -84,6 +85,8 @@ pub(crate) struct Engine {
     pub(crate) wait_timeout: Duration,
     pub(crate) runtime: Option<Handle>,
     pub(crate) telemetry: Telemetry,
+    /// The store that is shared with other processes.
+    pub(crate) store: Option<Arc<StoreLink>>,
 }
 
 /// Whether the hot path has a tick to read.
@@ -137,9 +140,12 @@ impl Engine {
     /// Why no request may be sent with the credential `with`, as far as is known.
     pub(crate) fn why_closed(&self, with: CredentialGeneration) -> TokenError {
         let now = self.clock.moment();
-        let left_alone = || TokenErrorKind::LeftAlone { server: self.server.name() };
-        let why = self.gatekeeper.reason(with, now).unwrap_or_else(|| TokenError::new(left_alone()));
+        let why = self.gatekeeper.reason(with, now).unwrap_or_else(|| self.left_alone());
         why.retry_after_of(self.gatekeeper.closed_for(with, now))
+    }
+
+    pub(crate) fn left_alone(&self) -> TokenError {
+        TokenError::new(TokenErrorKind::LeftAlone { server: self.server.name() })
     }
 
     /// What a slot's callers are told that has no token: that the client was refused, else `own`, which happened to the slot

@@ -64,6 +64,7 @@ pub(crate) async fn mint(seat: &Seat) -> Result<Arc<CachedToken>, Mishap> {
             return Err(mishap);
         }
         tracing::debug!(%error, attempt, pause_ms = pause.as_millis(), "token request failed, trying again");
+        seat.pauses_until(Instant::now() + pause);
         tokio::time::sleep(pause).await;
         if !seat.is_current() {
             return Err(mishap);
@@ -110,7 +111,7 @@ async fn wait_for_turn(seat: &Seat, with: CredentialGeneration, deadline: Instan
     let patience = left_until(deadline) / 2;
     let turn = engine.reserve_turn(patience).map_err(|error| {
         engine.telemetry.quota_refused();
-        Mishap::out_of_quota(error, with)
+        Mishap::not_before(error, with)
     })?;
     if !turn.is_zero() {
         tracing::warn!(wait_ms = turn.as_millis(), "the request quota is used up, waiting for a turn");
@@ -176,8 +177,8 @@ impl Mishap {
         Self { error, failure, with }
     }
 
-    /// Nothing was sent, and nothing is worth trying before there is a turn.
-    fn out_of_quota(error: TokenError, with: CredentialGeneration) -> Self {
+    /// Nothing was sent, and nothing is worth trying before the time that `error` tells.
+    pub(crate) fn not_before(error: TokenError, with: CredentialGeneration) -> Self {
         let failure = Failure { class: FailureClass::Local, retry_after: error.retry_after() };
         Self { error, failure, with }
     }

@@ -2,13 +2,15 @@
 
 use crate::clock::HotClock;
 use crate::error::{TokenError, TokenErrorKind};
-use crate::flight::{BegunFor, Outcome, Seat, Ticket};
+use crate::fleet::Berth;
+use crate::flight::{BegunFor, Errand, Outcome, Seat, Ticket};
 use crate::keeper::Watch;
 use crate::key::TokenKey;
 use crate::manager::Engine;
 use crate::minting::Mishap;
 use crate::runway::{Held, Runway};
 use crate::slot_cell::{SlotCell, State};
+use crate::store::entry::Identity;
 use crate::sync::{Mutex, lock};
 use crate::telemetry::{KeyTelemetry, ServedFrom};
 use jeton_proto::breaker::Phase;
@@ -25,6 +27,8 @@ use tokio::time::Instant;
 const MAX_ROUNDS: u32 = 8;
 /// How much later than its own deadline a flight may land before its place is given to another.
 const GRACE: Duration = Duration::from_secs(1);
+/// How often callers wait for a look at the shared store while the server is to be left alone.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(crate) struct SharedSlot {
     pub(crate) engine: Arc<Engine>,
@@ -33,6 +37,10 @@ pub(crate) struct SharedSlot {
     pub(crate) telemetry: KeyTelemetry,
     pub(crate) cell: SlotCell,
     pub(crate) runway: Runway<Ticket>,
+    /// Where its token is in the shared store.
+    pub(crate) berth: Option<Arc<Berth>>,
+    /// When the store was last looked at because the server is to be left alone.
+    looked: Mutex<Option<Instant>>,
     /// When somebody was last refused, because there was no token to be had.
     pub(crate) asked_in_vain: Mutex<Option<Moment>>,
     /// Whether a keeper is at work.
@@ -65,6 +73,11 @@ enum Entry {
 impl SharedSlot {
     pub(crate) fn new(engine: Arc<Engine>, key: TokenKey) -> Arc<Self> {
         let (clock, telemetry) = (engine.hot_clock(), engine.telemetry.key());
+        let berth = engine.store.as_ref().map(|link| {
+            let (endpoint, client_id) = (engine.server.token_endpoint.as_str(), &engine.server.client_id);
+            let identity = Identity::of(endpoint, client_id, engine.credentials.method(), &key);
+            Arc::new(Berth::new(link.place(identity)))
+        });
         Arc::new(Self {
             cell: SlotCell::new(clock.timeline),
             engine,
@@ -72,6 +85,8 @@ impl SharedSlot {
             clock,
             telemetry,
             runway: Runway::new(),
+            berth,
+            looked: Mutex::new(None),
             asked_in_vain: Mutex::new(None),
             watch: Mutex::new(Watch::default()),
             wake: Arc::new(Notify::new()),
@@ -186,7 +201,10 @@ impl SharedSlot {
             }
             Decision::Refuse { retry_after } => match self.waiting_out_a_pause(&state) {
                 Some(ticket) => Ready::Join(ticket),
-                None => Ready::Refused(self.refusal(&state, retry_after)),
+                None => match self.look_in_store(&state) {
+                    Some(ticket) => Ready::Join(ticket),
+                    None => Ready::Refused(self.refusal(&state, retry_after)),
+                },
             },
             Decision::RefuseAndRefresh { reason: _, retry_after } => {
                 self.refresh_in_background();
@@ -218,6 +236,34 @@ impl SharedSlot {
             Phase::HalfOpen => ticket.begun_for == BegunFor::Caller,
             Phase::Open => false,
         })
+    }
+
+    /// A share in a look at the shared store: while the server is to be left alone, another process may have a token. Once in a
+    /// while it is worth a caller's time.
+    fn look_in_store(self: &Arc<Self>, state: &State) -> Option<Ticket> {
+        let link = self.engine.store.as_ref().filter(|link| link.answers())?;
+        let runtime = Handle::try_current().ok()?;
+        let reason = match state.slot.decide(self.clock.now()) {
+            Decision::Await { reason, .. } => reason,
+            // It is the pause alone that keeps it from being asked for.
+            Decision::Refuse { .. } | Decision::RefuseAndRefresh { .. } => state.slot.reason_of_need(),
+            Decision::Serve(_) | Decision::ServeAndRefresh(_) => return None,
+        };
+        let mut runway = self.runway.hold();
+        {
+            let (mut looked, now) = (lock(&self.looked), Instant::now());
+            if looked.is_some_and(|at| now < at + LOOK_EVERY) {
+                return None;
+            }
+            *looked = Some(now);
+        }
+        let (ticket, seat) = self.join(&mut runway, reason, BegunFor::Caller, Errand::Look).ok()?;
+        drop(runway);
+        tracing::trace!(store = link.kind(), "looking whether another process has a token");
+        if let Some(seat) = seat {
+            seat.launch(&runtime);
+        }
+        Some(ticket)
     }
 
     /// What a caller is told while there is no token to be had; its asking keeps the keeper at it.
@@ -260,7 +306,7 @@ impl SharedSlot {
             | Decision::Refuse { .. }
             | Decision::RefuseAndRefresh { .. } => return Ok(Entry::DecideAgain),
         };
-        let (ticket, seat) = self.join(&mut runway, reason, BegunFor::Caller)?;
+        let (ticket, seat) = self.join(&mut runway, reason, BegunFor::Caller, Errand::Fetch)?;
         drop(runway);
         if let Some(seat) = seat {
             seat.launch(&runtime);
@@ -278,8 +324,10 @@ impl SharedSlot {
             Decision::Serve(_) | Decision::Refuse { .. } => return,
         };
         let runtime = self.engine.runtime();
-        let joined =
-            runtime.and_then(|runtime| Ok((runtime, self.join(&mut runway, reason, BegunFor::Later)?)));
+        let joined = runtime.and_then(|runtime| {
+            let joined = self.join(&mut runway, reason, BegunFor::Later, Errand::Fetch)?;
+            Ok((runtime, joined))
+        });
         drop(runway);
         let (runtime, (_, seat)) = match joined {
             Ok(joined) => joined,
@@ -296,6 +344,7 @@ impl SharedSlot {
         runway: &mut Held<'_, Ticket>,
         reason: MintReason,
         begun_for: BegunFor,
+        errand: Errand,
     ) -> Result<(Ticket, Option<Seat>), TokenError> {
         let now = Instant::now();
         let on_engine_clock = |instant: Instant| instant.saturating_duration_since(self.engine.epoch);
@@ -315,6 +364,8 @@ impl SharedSlot {
             serial,
             reason,
             sender,
+            errand,
+            pausing: Mutex::new(None),
             alive: self.alive.subscribe(),
             in_air,
         };

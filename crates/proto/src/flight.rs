@@ -136,6 +136,27 @@ impl Wish {
         Self { reason, held: None, held_sequence: None, seen: None }
     }
 
+    /// The token that was found, where it serves the wish: it is not the rejected one, newer than the one in hand, and lives
+    /// longer. The one in hand itself serves where a later request brought it again: the server has no other.
+    #[must_use]
+    pub fn adopts<'a>(&self, found: &'a Found, now: Moment) -> Option<&'a Shared> {
+        let shared = found.token.as_ref()?;
+        let (token, left) = (&shared.token, shared.token.left(now));
+        if left.is_zero() || found.rejected == Some(token.id()) {
+            return None;
+        }
+        let Some(held) = &self.held else {
+            return Some(shared);
+        };
+        let is_newer = self.held_sequence.is_none_or(|held| held < shared.sequence);
+        let serves = match (self.reason, token.id() == held.id()) {
+            (MintReason::Forced, is_held) => !is_held,
+            (MintReason::Early | MintReason::Needed, true) => self.held_sequence.is_some(),
+            (MintReason::Early | MintReason::Needed, false) => held.left(now) < left,
+        };
+        (is_newer && serves).then_some(shared)
+    }
+
     fn rejects(&self) -> Option<TokenId> {
         match self.reason {
             MintReason::Forced => self.held.as_ref().map(|held| held.id()),
@@ -176,11 +197,12 @@ pub enum Event {
 /// What to do next.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Write the lease in, where the store holds `expected`.
+    /// Write the lease in, where the store holds `expected`. The token there stays, unless one is rejected: then it goes, so that
+    /// nobody adopts it any more.
     TakeLease {
         /// The version to be there; `None` for no record at all.
         expected: Option<Version>,
-        /// The token that no process is to adopt any more.
+        /// The token that an API refused.
         rejecting: Option<TokenId>,
     },
     /// Read the record.
@@ -312,6 +334,12 @@ impl Flight {
         }
     }
 
+    /// What it is for.
+    #[must_use]
+    pub const fn wish(&self) -> &Wish {
+        &self.wish
+    }
+
     /// The version that the lease was written with, while it is to be prolonged.
     #[must_use]
     pub fn fence(&self) -> Option<Version> {
@@ -346,19 +374,24 @@ impl Flight {
             self.newest = self.newest.max(shared.sequence);
         }
         if let Some(found) = &found
-            && let Some(shared) = self.adoptable(found, now)
+            && let Some(shared) = self.wish.adopts(found, now)
         {
             return Action::Finish(End::Adopted { shared: shared.clone(), version: found.version });
         }
+        let pause = found.as_ref().and_then(|found| found.pause_left);
         let Some(patience) = now.left_of(self.patience, self.begun) else {
-            return self.alone();
+            // Who holds the lease waits out what the server asked for, and so do the others.
+            return match pause {
+                Some(retry_after) => Action::Finish(End::Paused { retry_after }),
+                None => self.alone(),
+            };
         };
         let followed = found.as_ref().filter(|found| self.serves(found)).and_then(|found| found.lease_left);
         if let Some(left) = followed {
             self.stage = Stage::Following;
             return Action::Follow { at_most: left.min(LOOK_AGAIN_AFTER).min(patience) };
         }
-        if let Some(retry_after) = found.as_ref().and_then(|found| found.pause_left) {
+        if let Some(retry_after) = pause {
             return Action::Finish(End::Paused { retry_after });
         }
         self.rounds += 1;
@@ -372,7 +405,7 @@ impl Flight {
     /// Another process published in the meantime, or took the lease that had run out: what is there is not overwritten.
     fn overtaken(&self, mine: Shared, found: Option<&Found>, now: Moment) -> Action {
         if let Some(found) = found
-            && let Some(theirs) = self.adoptable(found, now)
+            && let Some(theirs) = self.wish.adopts(found, now)
             && theirs.token.id() != mine.token.id()
         {
             return Action::Finish(End::Adopted { shared: theirs.clone(), version: found.version });
@@ -384,25 +417,6 @@ impl Flight {
     /// bring a token from before it (trap T9): its lease is taken over, and its late token finds another version.
     fn serves(&self, found: &Found) -> bool {
         self.wish.rejects().is_none_or(|rejected| found.rejected == Some(rejected))
-    }
-
-    /// The token that was found, where it serves the wish.
-    fn adoptable<'a>(&self, found: &'a Found, now: Moment) -> Option<&'a Shared> {
-        let shared = found.token.as_ref()?;
-        let (token, left) = (&shared.token, shared.token.left(now));
-        let is_rejected = found.rejected == Some(token.id());
-        if left.is_zero() || is_rejected {
-            return None;
-        }
-        let Some(held) = &self.wish.held else {
-            return Some(shared);
-        };
-        let is_newer = self.wish.held_sequence.is_none_or(|held| held < shared.sequence);
-        let outlasts = match self.wish.reason {
-            MintReason::Forced => true,
-            MintReason::Early | MintReason::Needed => held.left(now) < left,
-        };
-        (token.id() != held.id() && is_newer && outlasts).then_some(shared)
     }
 }
 

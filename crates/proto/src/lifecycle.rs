@@ -198,7 +198,9 @@ impl Slot {
         }
     }
 
-    fn reason_of_need(&self) -> MintReason {
+    /// Why a token is needed, where one is: what is in hand was rejected, or there is none that is good.
+    #[must_use]
+    pub fn reason_of_need(&self) -> MintReason {
         if self.rejected.is_some() { MintReason::Forced } else { MintReason::Needed }
     }
 

@@ -206,6 +206,7 @@ impl ClientSettings {
                 | BuildError::AnotherEndpoint
                 | BuildError::Credential(_)
                 | BuildError::Timeout { .. }
+                | BuildError::Lease
                 | BuildError::Tls(_) => Failure::from(&error),
             })
     }

@@ -9,9 +9,12 @@ use crate::gatekeeper::{BreakerCell, Gatekeeper};
 use crate::http::{EndpointUrl, HttpExchange, PlainHttp};
 use crate::key::TokenKey;
 use crate::operations::Operations;
+use crate::store::link::{LinkSettings, StoreLink};
+use crate::store::{KeyRing, SharedStore};
 use crate::telemetry::Telemetry;
 use jeton_proto::backoff::BackoffPolicy;
 use jeton_proto::breaker::BreakerPolicy;
+use jeton_proto::flight::LONGEST_LEASE;
 use jeton_proto::lifecycle::RefreshPolicy;
 use jeton_proto::quota::QuotaPolicy;
 use jeton_proto::secret::Secret;
@@ -45,6 +48,8 @@ pub struct TokenManagerBuilder {
     neighbour: Option<TokenManager>,
     clock: Option<Arc<dyn Clock>>,
     exchange: Option<Arc<dyn HttpExchange>>,
+    store: Option<(Arc<dyn SharedStore>, KeyRing)>,
+    lease: Duration,
     #[cfg(feature = "reqwest")]
     tls_roots: crate::http::TlsRoots,
 }
@@ -55,6 +60,7 @@ struct Timeouts {
     request: Duration,
     total: Duration,
     wait: Duration,
+    store: Duration,
 }
 
 /// How much later than its own time-out a probe may be back before it is taken for lost.
@@ -84,9 +90,12 @@ impl TokenManagerBuilder {
                 request: Duration::from_secs(10),
                 total: Duration::from_secs(15),
                 wait: Duration::from_secs(15),
+                store: Duration::from_millis(500),
             },
             clock: None,
             exchange: None,
+            store: None,
+            lease: Duration::from_secs(3),
             #[cfg(feature = "reqwest")]
             tls_roots: crate::http::TlsRoots::default(),
         }
@@ -208,6 +217,31 @@ impl TokenManagerBuilder {
         self
     }
 
+    /// Shares tokens with every process that uses the same `store` and `keys`: one token request for each key serves all, and one
+    /// of them renews the token for all. What goes into the store is sealed with `keys`. A store that does not work costs nobody a token; the
+    /// manager goes on by itself. Default: no store.
+    ///
+    /// Processes share the token of a key if they name the same token endpoint, client id, authentication method and
+    /// [`TokenKey`].
+    pub fn shared_store(mut self, store: Arc<dyn SharedStore>, keys: KeyRing) -> Self {
+        self.store = Some((store, keys));
+        self
+    }
+
+    /// For how long other processes leave a key to the one that fetches its token, should they not hear of it any more. It is
+    /// prolonged while the request lasts, so it is what a killed process costs the others. Default 3 s; bounds 100 ms to 60 s.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// The longest time for one answer of the shared store, after which the manager goes on without it. Default 500 ms. A store that did
+    /// not answer is not waited for again until it is found to be back.
+    pub fn store_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.store = timeout;
+        self
+    }
+
     /// The clock. Default [`SystemClock`].
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
@@ -237,6 +271,9 @@ impl TokenManagerBuilder {
             return Err(BuildError::ClientId);
         }
         self.timeouts.check()?;
+        if !(Duration::from_millis(100)..=LONGEST_LEASE).contains(&self.lease) {
+            return Err(BuildError::Lease);
+        }
         let credential = self.credential()?;
         if !self.prefetch.is_empty() && Handle::try_current().is_err() {
             return Err(BuildError::NoRuntime);
@@ -257,6 +294,10 @@ impl TokenManagerBuilder {
             self.timeouts.request,
         );
         let telemetry = Telemetry::new(&server.name(), &server.client_id);
+        let (lease, timeout) = (self.lease, self.timeouts.store);
+        let store = self.store.take().map(|(store, ring)| {
+            StoreLink::new(LinkSettings { store, ring, lease, timeout }, telemetry.clone())
+        });
         let engine = Engine {
             server,
             credentials: Credentials::new(credential, self.secret_source),
@@ -275,6 +316,7 @@ impl TokenManagerBuilder {
             wait_timeout: self.timeouts.wait,
             runtime: Handle::try_current().ok(),
             telemetry,
+            store,
         };
         let too_many = |_| BuildError::TooManyKeys { limit: MAX_KEYS };
         TokenManager::from_engine(engine, &self.prefetch).map_err(too_many)
@@ -338,6 +380,7 @@ impl Timeouts {
             ("request_timeout", self.request),
             ("total_timeout", self.total),
             ("wait_timeout", self.wait),
+            ("store_timeout", self.store),
         ] {
             if !bounds.contains(&value) {
                 return Err(BuildError::Timeout { name });

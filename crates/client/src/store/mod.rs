@@ -19,6 +19,7 @@
 //! of the stores; the trait is for those who bring their own.
 
 pub(crate) mod entry;
+pub(crate) mod link;
 mod memory;
 pub(crate) mod seal;
 

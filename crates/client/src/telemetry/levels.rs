@@ -12,6 +12,8 @@ pub(super) struct Levels {
     under_way: [u64; 3],
     pub(super) breaker: Phase,
     pub(super) skew_seconds: Option<f64>,
+    /// Nothing without a shared store.
+    pub(super) store_up: Option<bool>,
     /// The keys that are in trouble, and no others: as many as the manager has keys at most.
     troubled: BTreeMap<u64, Trouble>,
     /// The same by length, so that ten thousand keys in trouble do not each look at all the others.

@@ -3,6 +3,7 @@
 
 use crate::error::{Fault, TokenError, TokenErrorKind};
 use crate::http::ExchangeError;
+use crate::store::seal::Unopened;
 use jeton_proto::breaker::Phase;
 use jeton_proto::lifecycle::MintReason;
 use metrics::Unit;
@@ -30,6 +31,10 @@ pub(super) const CLIENT_ID: &str = "client_id";
 pub(super) const SOURCE: &str = "source";
 pub(super) const REASON: &str = "reason";
 pub(super) const OUTCOME: &str = "outcome";
+pub(super) const CAUSE: &str = "cause";
+pub(super) const END: &str = "end";
+pub(super) const FAULT: &str = "fault";
+pub(super) const OPERATION: &str = "operation";
 
 pub(super) const TOKENS_SERVED: Metric = Metric {
     name: "jeton_client_tokens_served_total",
@@ -137,8 +142,51 @@ pub(super) const CLOCK_SKEW: Metric = Metric {
     meaning: "the server's clock minus ours, as its last answer told",
 };
 
+pub(super) const ADOPTED: Metric = Metric {
+    name: "jeton_client_adopted_tokens_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[REASON],
+    meaning: "tokens that another process had fetched, taken from the shared store",
+};
+pub(super) const LEASES: Metric = Metric {
+    name: "jeton_client_store_leases_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[END],
+    meaning: "leases to fetch a token for all processes, by how they ended",
+};
+pub(super) const STORE_UP: Metric = Metric {
+    name: "jeton_client_store_up",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[],
+    meaning: "whether the shared store works: 1, or 0 while this process goes on without it",
+};
+pub(super) const STORE_FAULTS: Metric = Metric {
+    name: "jeton_client_store_faults_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[FAULT],
+    meaning: "questions that the shared store did not answer",
+};
+pub(super) const STORE_UNUSABLE: Metric = Metric {
+    name: "jeton_client_store_unusable_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    labels: &[CAUSE],
+    meaning: "records of the shared store that could not be used, and counted as not there",
+};
+pub(super) const STORE_TIME: Metric = Metric {
+    name: "jeton_client_store_seconds",
+    kind: Kind::Histogram,
+    unit: Unit::Seconds,
+    labels: &[OPERATION],
+    meaning: "time that the shared store took to answer, or not to",
+};
+
 /// Every metric there is.
-pub(super) const METRICS: [&Metric; 15] = [
+pub(super) const METRICS: [&Metric; 21] = [
     &TOKENS_SERVED,
     &TOKEN_LIFE_LEFT,
     &MINTS,
@@ -154,6 +202,12 @@ pub(super) const METRICS: [&Metric; 15] = [
     &QUOTA_REFUSALS,
     &CLOCK_STEPS,
     &CLOCK_SKEW,
+    &ADOPTED,
+    &LEASES,
+    &STORE_UP,
+    &STORE_FAULTS,
+    &STORE_UNUSABLE,
+    &STORE_TIME,
 ];
 
 /// Where a token that was given out came from.
@@ -297,5 +351,105 @@ pub(super) fn breaker_value(phase: Phase) -> f64 {
         Phase::Closed => 0.0,
         Phase::HalfOpen => 1.0,
         Phase::Open => 2.0,
+    }
+}
+
+/// What the shared store is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoreOperation {
+    /// A record.
+    Load,
+    /// A change.
+    Swap,
+    /// To tell of changes.
+    Subscribe,
+}
+
+impl StoreOperation {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 3] = [Self::Load, Self::Swap, Self::Subscribe];
+
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Swap => "swap",
+            Self::Subscribe => "subscribe",
+        }
+    }
+}
+
+/// How a lease ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaseOutcome {
+    /// The token was put in its place.
+    Published,
+    /// It was given back without a token.
+    Released,
+    /// Another process had taken it, or the store did not answer.
+    Lost,
+}
+
+impl LeaseOutcome {
+    pub(crate) const ALL: [Self; 3] = [Self::Published, Self::Released, Self::Lost];
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Released => "released",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// Why what was found in the shared store cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// A later version of this crate sealed it.
+    UnknownFormat,
+    /// It was sealed with a key that is not in the ring.
+    UnknownKey,
+    /// It was changed, or belongs elsewhere.
+    Damaged,
+    /// It was sealed by us, and cannot be read.
+    Malformed,
+    /// It says that it is of another key.
+    OfAnotherKey,
+    /// By this machine's clock or the store's, its life is over.
+    Expired,
+    /// Its scope is narrower than is acceptable here.
+    NarrowedScope,
+}
+
+impl Unusable {
+    pub(super) const ALL: [Self; 7] = [
+        Self::UnknownFormat,
+        Self::UnknownKey,
+        Self::Damaged,
+        Self::Malformed,
+        Self::OfAnotherKey,
+        Self::Expired,
+        Self::NarrowedScope,
+    ];
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::UnknownFormat => "unknown_format",
+            Self::UnknownKey => "unknown_key",
+            Self::Damaged => "damaged",
+            Self::Malformed => "malformed",
+            Self::OfAnotherKey => "of_another_key",
+            Self::Expired => "expired",
+            Self::NarrowedScope => "narrowed_scope",
+        }
+    }
+}
+
+impl From<Unopened> for Unusable {
+    fn from(unopened: Unopened) -> Self {
+        match unopened {
+            Unopened::UnknownFormat => Self::UnknownFormat,
+            Unopened::UnknownKey => Self::UnknownKey,
+            Unopened::Damaged => Self::Damaged,
+        }
     }
 }

@@ -10,8 +10,9 @@ mod metric;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use metric::{MintOutcome, ServedFrom};
+pub(crate) use metric::{LeaseOutcome, MintOutcome, ServedFrom, StoreOperation, Unusable};
 
+use crate::store::StoreFaultKind;
 use hits::{HitCounter, HitCounters};
 use jeton_proto::breaker::Phase;
 use jeton_proto::lifecycle::MintReason;
@@ -82,6 +83,21 @@ impl Telemetry {
             shared.set(&metric::CLOCK_SKEW, &[], seconds);
         }
         shared.show_trouble(&levels);
+        if let Some(up) = levels.store_up {
+            shared.set(&metric::STORE_UP, &[], if up { 1.0 } else { 0.0 });
+            for kind in StoreFaultKind::ALL {
+                shared.count(&metric::STORE_FAULTS, &[kind.label()], 0);
+            }
+            for why in Unusable::ALL {
+                shared.count(&metric::STORE_UNUSABLE, &[why.label()], 0);
+            }
+            for outcome in LeaseOutcome::ALL {
+                shared.count(&metric::LEASES, &[outcome.label()], 0);
+            }
+            for reason in metric::REASONS {
+                shared.count(&metric::ADOPTED, &[metric::reason_label(reason)], 0);
+            }
+        }
     }
 
     /// A token was given out off the hit path.
@@ -121,6 +137,38 @@ impl Telemetry {
     /// The wall clock stepped.
     pub(crate) fn clock_stepped(&self) {
         self.shared.count(&metric::CLOCK_STEPS, &[], 1);
+    }
+
+    /// The shared store works, or this process goes on without it.
+    pub(crate) fn store_up(&self, up: bool) {
+        let mut levels = self.shared.levels();
+        levels.store_up = Some(up);
+        self.shared.set(&metric::STORE_UP, &[], if up { 1.0 } else { 0.0 });
+    }
+
+    /// The shared store did not do what it was asked for.
+    pub(crate) fn store_fault(&self, kind: StoreFaultKind) {
+        self.shared.count(&metric::STORE_FAULTS, &[kind.label()], 1);
+    }
+
+    /// The shared store was asked, and took so long.
+    pub(crate) fn store_asked(&self, operation: StoreOperation, took: Duration) {
+        self.shared.record(&metric::STORE_TIME, &[operation.label()], took);
+    }
+
+    /// What the shared store holds cannot be used.
+    pub(crate) fn store_unusable(&self, why: Unusable) {
+        self.shared.count(&metric::STORE_UNUSABLE, &[why.label()], 1);
+    }
+
+    /// A lease ended.
+    pub(crate) fn lease(&self, outcome: LeaseOutcome) {
+        self.shared.count(&metric::LEASES, &[outcome.label()], 1);
+    }
+
+    /// A token of another process was taken.
+    pub(crate) fn adopted(&self, reason: MintReason) {
+        self.shared.count(&metric::ADOPTED, &[metric::reason_label(reason)], 1);
     }
 
     /// The server's clock is ahead of ours by `seconds`, or behind where that is negative.

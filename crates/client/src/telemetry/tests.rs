@@ -1,4 +1,4 @@
-use super::metric::{METRICS, REASONS};
+use super::metric::{LeaseOutcome, METRICS, REASONS, StoreOperation, Unusable};
 use super::*;
 use crate::error::{TokenError, TokenErrorKind};
 use crate::http::ExchangeError;
@@ -72,6 +72,22 @@ fn tell_everything(telemetry: &Telemetry) {
     telemetry.quota_refused();
     telemetry.clock_stepped();
     telemetry.clock_skew(-1.5);
+    telemetry.store_up(false);
+    for kind in StoreFaultKind::ALL {
+        telemetry.store_fault(kind);
+    }
+    for operation in StoreOperation::ALL {
+        telemetry.store_asked(operation, Duration::from_millis(2));
+    }
+    for why in Unusable::ALL {
+        telemetry.store_unusable(why);
+    }
+    for outcome in LeaseOutcome::ALL {
+        telemetry.lease(outcome);
+    }
+    for reason in REASONS {
+        telemetry.adopted(reason);
+    }
 }
 
 /// The rows of the table in the page whose first column is called `first`.
@@ -113,6 +129,10 @@ fn the_values_of_labels_are_written_down() {
         ("source", ServedFrom::ALL.map(ServedFrom::label).to_vec()),
         ("reason", REASONS.map(metric::reason_label).to_vec()),
         ("outcome", MintOutcome::ALL.map(MintOutcome::label).to_vec()),
+        ("end", LeaseOutcome::ALL.map(LeaseOutcome::label).to_vec()),
+        ("fault", StoreFaultKind::ALL.map(StoreFaultKind::label).to_vec()),
+        ("cause", Unusable::ALL.map(Unusable::label).to_vec()),
+        ("operation", StoreOperation::ALL.map(StoreOperation::label).to_vec()),
     ];
     let rows = rows(&page, "label");
     let written: Vec<_> = rows.iter().map(|row| (row[0].trim_matches('`'), names(&row[1]))).collect();

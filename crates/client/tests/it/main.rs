@@ -11,6 +11,7 @@
 
 mod attack;
 mod bearer;
+mod fleet;
 mod foreign;
 mod lifecycle;
 mod negative;

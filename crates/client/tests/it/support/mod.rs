@@ -1,6 +1,7 @@
 //! What the tests share: a token endpoint with behaviour behind the exchange trait, under virtual time, and one behind
 //! a real socket.
 
+pub(crate) mod fleet;
 pub(crate) mod socket;
 
 use bytes::Bytes;
@@ -30,6 +31,14 @@ impl VirtualClock {
     pub(crate) fn with_boot_clock() -> Arc<Self> {
         let slept = Some(Mutex::new(Duration::ZERO));
         Arc::new(Self { started: Instant::now(), step_millis: Mutex::new(0), slept })
+    }
+
+    /// One of a machine that has just been booted: its wall clock goes by the first one's start.
+    pub(crate) fn booted_after(first: &Self) -> Arc<Self> {
+        let passed = first.started.elapsed();
+        let step_millis = i64::try_from(passed.as_millis()).unwrap();
+        let slept = Some(Mutex::new(Duration::ZERO));
+        Arc::new(Self { started: Instant::now(), step_millis: Mutex::new(step_millis), slept })
     }
 
     pub(crate) fn step(&self, millis: i64) {

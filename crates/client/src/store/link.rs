@@ -1,0 +1,359 @@
+//! The shared store as one manager uses it: sealed, with a time-out, and left alone while it is down.
+
+use super::entry::{Entry, Identity, Note};
+use super::seal::{Part, new_version};
+use super::{
+    BodyChange, Change, KeyRing, MAX_BODY_BYTES, Reading, RecordName, SharedStore, StoreFault,
+    StoreFaultKind, Subscription, Swap, Version,
+};
+use crate::sync::{Mutex, lock};
+use crate::telemetry::{StoreOperation, Telemetry, Unusable};
+use bytes::Bytes;
+use jeton_proto::flight::{Found, LONGEST_LEASE, Shared};
+use jeton_proto::lifecycle::TokenId;
+use jeton_proto::time::Moment;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+/// A time-out is counted in so many turns, each of which this process has to get: one that is held still, or gets no
+/// processor, does not take its own slowness for the store's.
+const TIMEOUT_TURNS: u32 = 10;
+/// How soon a store that was down is looked at again, and how rarely after a while.
+const FIRST_PROBE: Duration = Duration::from_millis(250);
+const LONGEST_PROBE: Duration = Duration::from_secs(2);
+/// The longest pause that another process is believed, as the longest `Retry-After`.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
+/// How long a record that says nothing but that a flight ended is kept.
+const FREED_FOR: Duration = Duration::from_millis(1);
+/// The record that a probe reads, which nobody writes.
+const PROBED: &[u8] = b"probe";
+
+/// Where the token of one key is in the store.
+pub(crate) struct Place {
+    pub(crate) name: RecordName,
+    identity: Identity,
+}
+
+/// The store of a manager.
+pub(crate) struct StoreLink {
+    store: Arc<dyn SharedStore>,
+    ring: KeyRing,
+    pub(crate) lease: Duration,
+    timeout: Duration,
+    health: Mutex<Health>,
+    /// Whether a probe is to find out when the store is back.
+    is_left_alone: AtomicBool,
+    telemetry: Telemetry,
+    myself: Weak<Self>,
+}
+
+/// What is the matter with the store, as far as is known.
+#[derive(Default)]
+struct Health {
+    trouble: Option<StoreFaultKind>,
+}
+
+/// What is in the store, and when it was seen.
+pub(crate) struct Seen {
+    /// The store's clock.
+    pub(crate) now: u64,
+    pub(crate) found: Option<Found>,
+}
+
+/// What came of a change.
+pub(crate) enum Swapped {
+    Written { now: u64 },
+    Conflict(Seen),
+}
+
+/// What becomes of a record.
+pub(crate) enum Writing {
+    /// The lease is taken; the token goes where it is rejected.
+    Lease { rejecting: Option<TokenId>, pause: Option<Pause> },
+    /// The token is put in, the lease out.
+    Token { shared: Shared, obtained_by_store: Option<u64>, life: Duration },
+    /// The lease is put out.
+    Nothing { pause: Option<Pause> },
+}
+
+/// How long every process is to leave the server alone.
+#[derive(Clone, Copy)]
+pub(crate) struct Pause {
+    /// Until when, by the store's clock.
+    pub(crate) until: u64,
+    /// How long that is from now.
+    pub(crate) left: Duration,
+}
+
+/// A change with its version, which may be tried several times.
+pub(crate) struct Draft {
+    pub(crate) version: Version,
+    writing: Writing,
+}
+
+impl Draft {
+    /// With a version that was never used; `None` when the system has no random numbers.
+    pub(crate) fn new(writing: Writing) -> Option<Self> {
+        Some(Self { version: new_version()?, writing })
+    }
+}
+
+/// How a store is used.
+pub(crate) struct LinkSettings {
+    pub(crate) store: Arc<dyn SharedStore>,
+    pub(crate) ring: KeyRing,
+    pub(crate) lease: Duration,
+    pub(crate) timeout: Duration,
+}
+
+impl StoreLink {
+    pub(crate) fn new(settings: LinkSettings, telemetry: Telemetry) -> Arc<Self> {
+        let LinkSettings { store, ring, lease, timeout } = settings;
+        telemetry.store_up(true);
+        Arc::new_cyclic(|myself| Self {
+            store,
+            ring,
+            lease,
+            timeout,
+            health: Mutex::default(),
+            is_left_alone: AtomicBool::new(false),
+            telemetry,
+            myself: Weak::clone(myself),
+        })
+    }
+
+    pub(crate) fn place(&self, identity: Identity) -> Place {
+        Place { name: self.ring.name(&identity.to_bytes()), identity }
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        self.store.kind()
+    }
+
+    /// Whether it is worth asking.
+    pub(crate) fn answers(&self) -> bool {
+        !self.is_left_alone.load(Ordering::Relaxed)
+    }
+
+    /// Reads the record at `place`; what is in it is counted from `moment`, which the clock shows when it was read.
+    pub(crate) async fn load(&self, place: &Place, moment: impl Fn() -> Moment) -> Result<Seen, StoreFault> {
+        let reading = self.ask(StoreOperation::Load, self.store.load(&place.name)).await?;
+        Ok(self.open(place, reading, moment()))
+    }
+
+    /// Makes a change, if the version there is `expected`.
+    pub(crate) async fn swap(
+        &self,
+        place: &Place,
+        expected: Option<Version>,
+        draft: &Draft,
+        moment: impl Fn() -> Moment,
+    ) -> Result<Swapped, StoreFault> {
+        let change = self.sealed(place, draft).ok_or_else(|| {
+            StoreFault::new(StoreFaultKind::Unwritable, "the record is too long, or could not be sealed")
+        })?;
+        let swapping = self.store.compare_and_swap(&place.name, expected, change);
+        match self.ask(StoreOperation::Swap, swapping).await? {
+            Swap::Written { now } => {
+                self.is_well(StoreOperation::Swap, true);
+                Ok(Swapped::Written { now })
+            }
+            Swap::Conflict(reading) => Ok(Swapped::Conflict(self.open(place, reading, moment()))),
+        }
+    }
+
+    pub(crate) async fn subscribe(&self, place: &Place) -> Result<Subscription, StoreFault> {
+        self.ask(StoreOperation::Subscribe, self.store.subscribe(&place.name)).await
+    }
+
+    /// Asks the store, unless it is left alone; and notes whether it answered.
+    async fn ask<T>(
+        &self,
+        operation: StoreOperation,
+        asking: impl Future<Output = Result<T, StoreFault>>,
+    ) -> Result<T, StoreFault> {
+        if !self.answers() {
+            return Err(StoreFault::new(StoreFaultKind::LeftAlone, "it did not answer a moment ago"));
+        }
+        let begun = Instant::now();
+        let answer = self.in_time(asking).await;
+        self.telemetry.store_asked(operation, begun.elapsed());
+        match &answer {
+            Ok(_) => self.is_well(operation, false),
+            Err(fault) => self.is_ill(fault),
+        }
+        answer
+    }
+
+    async fn in_time<T>(&self, asking: impl Future<Output = Result<T, StoreFault>>) -> Result<T, StoreFault> {
+        let mut asking = pin!(asking);
+        for _ in 0..TIMEOUT_TURNS {
+            if let Ok(answer) = tokio::time::timeout(self.timeout / TIMEOUT_TURNS, &mut asking).await {
+                return answer;
+            }
+        }
+        Err(StoreFault::new(StoreFaultKind::TimedOut, format!("no answer within {:?}", self.timeout)))
+    }
+
+    /// A store that answered is there again; one that could not be written has to be written before it is well.
+    fn is_well(&self, operation: StoreOperation, wrote: bool) {
+        let mut health = lock(&self.health);
+        let Some(trouble) = health.trouble else { return };
+        let healed = match trouble {
+            StoreFaultKind::Unwritable | StoreFaultKind::Denied => wrote,
+            StoreFaultKind::Unreachable
+            | StoreFaultKind::TimedOut
+            | StoreFaultKind::Malformed
+            | StoreFaultKind::LeftAlone => true,
+        };
+        if !healed {
+            return;
+        }
+        health.trouble = None;
+        drop(health);
+        self.telemetry.store_up(true);
+        tracing::info!(
+            store = self.store.kind(),
+            operation = operation.label(),
+            "the shared store works again"
+        );
+    }
+
+    fn is_ill(&self, fault: &StoreFault) {
+        let kind = fault.kind();
+        self.telemetry.store_fault(kind);
+        let first = lock(&self.health).trouble.replace(kind).is_none();
+        if first {
+            self.telemetry.store_up(false);
+            tracing::warn!(store = self.store.kind(), %fault,
+                "the shared store does not work; this process goes on by itself, and uses it again when it does");
+        }
+        match kind {
+            StoreFaultKind::Unreachable | StoreFaultKind::TimedOut => self.leave_alone(),
+            // These come at once, and what can be read still can be.
+            StoreFaultKind::Denied
+            | StoreFaultKind::Unwritable
+            | StoreFaultKind::Malformed
+            | StoreFaultKind::LeftAlone => {}
+        }
+    }
+
+    /// From now on nobody waits for it, until a probe in the background finds it back.
+    fn leave_alone(&self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if !self.is_left_alone.swap(true, Ordering::Relaxed) {
+            let probing = Probing(Weak::clone(&self.myself));
+            runtime.spawn(probe(Weak::clone(&self.myself), probing));
+        }
+    }
+
+    fn open(&self, place: &Place, reading: Reading, moment: Moment) -> Seen {
+        let now = reading.now;
+        let Some(record) = reading.record else { return Seen { now, found: None } };
+        let note = if record.note.is_empty() {
+            Note::default()
+        } else {
+            let opened = self.ring.open(&place.name, Part::Note, &record.note);
+            let note = opened
+                .map_err(Unusable::from)
+                .and_then(|plain| Note::from_bytes(&plain).ok_or(Unusable::Malformed));
+            self.usable(note).unwrap_or_default()
+        };
+        let token = record.body.and_then(|body| self.usable(self.token(place, &body, now, moment)));
+        let pause = Duration::from_millis(note.paused_until.saturating_sub(now)).min(LONGEST_PAUSE);
+        let found = Found {
+            version: record.version,
+            token,
+            rejected: note.rejected,
+            lease_left: record.lease_left.map(|left| left.min(LONGEST_LEASE)),
+            pause_left: (!pause.is_zero()).then_some(pause),
+        };
+        Seen { now, found: Some(found) }
+    }
+
+    fn token(&self, place: &Place, body: &Bytes, now: u64, moment: Moment) -> Result<Shared, Unusable> {
+        let plain = self.ring.open(&place.name, Part::Body, body)?;
+        let entry = Entry::from_bytes(&plain).ok_or(Unusable::Malformed)?;
+        if entry.identity != place.identity {
+            return Err(Unusable::OfAnotherKey);
+        }
+        let token = entry.token(now, moment).ok_or(Unusable::Expired)?;
+        Ok(Shared { token: Arc::new(token), sequence: entry.sequence })
+    }
+
+    /// What cannot be used counts as not there, and is counted.
+    fn usable<T>(&self, opened: Result<T, Unusable>) -> Option<T> {
+        opened.inspect_err(|why| self.telemetry.store_unusable(*why)).ok()
+    }
+
+    fn sealed(&self, place: &Place, draft: &Draft) -> Option<Change> {
+        let version = draft.version;
+        match &draft.writing {
+            Writing::Lease { rejecting, pause } => Some(Change {
+                version,
+                lease: Some(self.lease),
+                note: self.note(place, *rejecting, *pause)?,
+                keep_for: pause.map_or(FREED_FOR, |pause| pause.left),
+                body: if rejecting.is_some() { BodyChange::Drop } else { BodyChange::Keep },
+            }),
+            Writing::Token { shared, obtained_by_store, life } => {
+                let (identity, token) = (place.identity.clone(), &shared.token);
+                let entry = Entry::of(identity, token, shared.sequence, *obtained_by_store);
+                let body = self.ring.seal(&place.name, Part::Body, entry.to_bytes())?;
+                let fits = body.len() <= MAX_BODY_BYTES;
+                fits.then(|| Change {
+                    version,
+                    lease: None,
+                    note: Bytes::new(),
+                    keep_for: Duration::ZERO,
+                    body: BodyChange::Put { body: body.into(), life: *life },
+                })
+            }
+            Writing::Nothing { pause } => Some(Change {
+                version,
+                lease: None,
+                note: self.note(place, None, *pause)?,
+                keep_for: pause.map_or(FREED_FOR, |pause| pause.left),
+                body: BodyChange::Keep,
+            }),
+        }
+    }
+
+    fn note(&self, place: &Place, rejected: Option<TokenId>, pause: Option<Pause>) -> Option<Bytes> {
+        let note = Note { rejected, paused_until: pause.map(|pause| pause.until).unwrap_or_default() };
+        if note == Note::default() {
+            return Some(Bytes::new());
+        }
+        self.ring.seal(&place.name, Part::Note, note.to_bytes()).map(Bytes::from)
+    }
+}
+
+/// Looks whether a store that was down is back, as long as anybody has it.
+async fn probe(link: Weak<StoreLink>, _probing: Probing) {
+    let mut pause = FIRST_PROBE;
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(link) = link.upgrade() else { return };
+        let name = link.ring.name(PROBED);
+        match link.in_time(link.store.load(&name)).await {
+            Ok(_) => return link.is_well(StoreOperation::Load, false),
+            Err(fault) => link.telemetry.store_fault(fault.kind()),
+        }
+        pause = (pause * 2).min(LONGEST_PROBE);
+    }
+}
+
+/// However a probe ends, even with the runtime that it runs on, the store is asked again afterwards.
+struct Probing(Weak<StoreLink>);
+
+impl Drop for Probing {
+    fn drop(&mut self) {
+        if let Some(link) = self.0.upgrade() {
+            link.is_left_alone.store(false, Ordering::Relaxed);
+        }
+    }
+}
