@@ -210,8 +210,9 @@ impl Sortie {
             let pause = seat.pause_until().and_then(|until| self.pause_of(seat, until));
             let writing = Writing::Lease { rejecting: self.rejecting, pause };
             match self.swap(seat, Some(fence), writing).await {
-                Ok((version, Swapped::Written { .. })) => self.flight.prolonged(Some(version)),
-                Ok((_, Swapped::Conflict(_))) => self.flight.prolonged(None),
+                Ok((version, Swapped::Written { .. })) => self.flight.prolonged(version),
+                // Another process has it, or will: what this one brings is compared with what is there then.
+                Ok((_, Swapped::Conflict(_))) => return std::future::pending().await,
                 Err(_) => {}
             }
         }

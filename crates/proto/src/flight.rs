@@ -354,13 +354,10 @@ impl Flight {
         }
     }
 
-    /// Notes that the lease was prolonged, which changed its version; `None` when another process has it now, or the store cannot tell.
-    pub fn prolonged(&mut self, version: Option<Version>) {
-        if let Stage::Minting { fence, .. } = &mut self.stage
-            && fence.is_some()
-            && let Some(version) = version
-        {
-            *fence = Some(version);
+    /// Notes that the lease was prolonged, which changed its version.
+    pub fn prolonged(&mut self, version: Version) {
+        if let Stage::Minting { fence: Some(fence), .. } = &mut self.stage {
+            *fence = version;
         }
     }
 

@@ -41,7 +41,7 @@ fn who_gets_the_lease_mints_and_publishes_under_its_fence() {
     let leased = Event::Leased { version: version(1), store_millis: 77 };
     assert!(matches!(flight.on(leased, at(0)), Action::Mint));
     assert_eq!(flight.fence(), Some(version(1)));
-    flight.prolonged(Some(version(2)));
+    flight.prolonged(version(2));
     let action = flight.on(Event::Minted(token(1, at(0))), at(5));
     let Action::Publish { expected, shared } = action else { panic!("{action:?}") };
     assert_eq!((expected, shared.sequence), (Some(version(2)), Sequence::new(77)));
@@ -175,6 +175,35 @@ fn a_pause_that_one_process_was_asked_for_holds_for_all() {
     assert!(matches!(action, Action::Finish(End::Paused { .. })), "{action:?}");
 }
 
+#[test]
+fn who_follows_a_holder_that_waits_out_a_pause_waits_too_and_does_not_ask_before_its_end() {
+    let mut flight = begin(Wish::new(MintReason::Needed));
+    let pausing =
+        || Found { lease_left: Some(LEASE), pause_left: Some(Duration::from_secs(20)), ..found(version(1)) };
+    assert!(matches!(flight.on(Event::Conflict(Some(pausing())), at(0)), Action::Follow { .. }));
+    assert!(matches!(flight.on(Event::Woken, at(8_000)), Action::Load));
+    let action = flight.on(Event::Loaded(Some(pausing())), at(8_000));
+    assert!(matches!(action, Action::Finish(End::Paused { .. })), "{action:?}");
+}
+
+#[test]
+fn the_token_in_hand_that_another_process_was_given_again_tells_that_the_server_has_no_other() {
+    let held = shared(1, 5);
+    let wish = |reason, held_sequence| Wish {
+        held: Some(Arc::clone(&held.token)),
+        held_sequence,
+        seen: Some(version(1)),
+        ..Wish::new(reason)
+    };
+    let again = Found { token: Some(shared(1, 6)), ..found(version(2)) };
+    let adopts = |wish: Wish| wish.adopts(&again, at(0)).is_some();
+    assert!(adopts(wish(MintReason::Early, Some(held.sequence))));
+    assert!(adopts(wish(MintReason::Needed, Some(held.sequence))));
+    assert!(!adopts(wish(MintReason::Early, Some(Sequence::new(6)))), "it is the one that is held");
+    assert!(!adopts(wish(MintReason::Early, None)), "it may be the one that this process wrote");
+    assert!(!adopts(wish(MintReason::Forced, Some(held.sequence))));
+}
+
 /// A store as the contract wants it, and processes that share it, driven step by step.
 #[derive(Default)]
 struct World {
@@ -259,8 +288,8 @@ impl World {
                 let mut dropped = None;
                 let written = self.write(*expected, |record| {
                     record.lease_until = Some(millis + 5_000);
-                    if let Some(id) = rejecting {
-                        record.rejected = Some(id);
+                    (record.rejected, record.pause_until) = (rejecting, None);
+                    if rejecting.is_some() {
                         dropped = record.token.take();
                     }
                 });
