@@ -88,7 +88,8 @@ impl Sortie {
         let held = slot.cell.load().slot.token().cloned();
         let held_sequence =
             known.held.filter(|(id, _)| held.as_ref().is_some_and(|held| held.id() == *id)).map(|(_, at)| at);
-        let wish = Wish { reason: seat.reason, held, held_sequence, seen: known.version };
+        let newest = known.held.map(|(_, at)| at).unwrap_or_default();
+        let wish = Wish { reason: seat.reason, held, held_sequence, seen: known.version, newest };
         let now = seat.engine.clock.moment();
         let (flight, first) = Flight::begin(wish, seat.engine.total_timeout / 2, now);
         Some(Self {
@@ -130,7 +131,7 @@ impl Sortie {
     pub(crate) async fn glance(&mut self, seat: &Seat) -> Brought {
         let Event::Loaded(Some(found)) = self.look(seat).await else { return Brought::Nothing };
         match self.flight.wish().adopts(&found, seat.engine.clock.moment()) {
-            Some(shared) => self.adopted(seat, shared.clone(), found.version),
+            Some(shared) => self.adopted(seat, shared.clone(), found.free_version()),
             None => Brought::Nothing,
         }
     }
@@ -147,11 +148,11 @@ impl Sortie {
         }
     }
 
-    fn adopted(&self, seat: &Seat, shared: Shared, version: Version) -> Brought {
+    fn adopted(&self, seat: &Seat, shared: Shared, version: Option<Version>) -> Brought {
         let Shared { token, sequence } = shared;
         tracing::debug!(token = %token.id(), expires_at = %token.expires_at(), "token of another process adopted");
         seat.engine.telemetry.adopted(seat.reason);
-        *lock(&self.berth.known) = Known { version: Some(version), held: Some((token.id(), sequence)) };
+        *lock(&self.berth.known) = Known { version, held: Some((token.id(), sequence)) };
         Brought::Adopted(token)
     }
 

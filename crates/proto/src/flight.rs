@@ -116,6 +116,15 @@ pub struct Found {
     pub pause_left: Option<Duration>,
 }
 
+impl Found {
+    /// Its version, as long as nobody holds the lease: what a later flight may expect. Who expects the version of a
+    /// lease that is not its own takes that lease without a look.
+    #[must_use]
+    pub fn free_version(&self) -> Option<Version> {
+        self.lease_left.is_none().then_some(self.version)
+    }
+}
+
 /// What a flight is for.
 #[derive(Clone, Debug)]
 pub struct Wish {
@@ -127,13 +136,20 @@ pub struct Wish {
     pub held_sequence: Option<Sequence>,
     /// The version that the store is believed to hold.
     pub seen: Option<Version>,
+    /// The place of the newest token that was seen in the store, in hand or not: what has none above it is older than the token
+    /// in hand.
+    pub newest: Sequence,
 }
 
 impl Wish {
     /// One of which nothing is known but the reason.
     #[must_use]
     pub const fn new(reason: MintReason) -> Self {
-        Self { reason, held: None, held_sequence: None, seen: None }
+        Self { reason, held: None, held_sequence: None, seen: None, newest: Sequence::new(0) }
+    }
+
+    fn newest(&self) -> Sequence {
+        self.newest.max(self.held_sequence.unwrap_or_default())
     }
 
     /// The token that was found, where it serves the wish: it is not the rejected one, newer than the one in hand, and lives
@@ -148,7 +164,7 @@ impl Wish {
         let Some(held) = &self.held else {
             return Some(shared);
         };
-        let is_newer = self.held_sequence.is_none_or(|held| held < shared.sequence);
+        let is_newer = self.newest() < shared.sequence;
         let serves = match (self.reason, token.id() == held.id()) {
             (MintReason::Forced, is_held) => !is_held,
             (MintReason::Early | MintReason::Needed, true) => self.held_sequence.is_some(),
@@ -239,8 +255,9 @@ pub enum End {
     Adopted {
         /// The token.
         shared: Shared,
-        /// The version that it came with.
-        version: Version,
+        /// The version that it came with; `None` beside a lease, which would be taken from its holder by whoever
+        /// expects that version.
+        version: Option<Version>,
     },
     /// This flight fetched it.
     Minted {
@@ -289,7 +306,7 @@ impl Flight {
     /// Begins a flight. For as long as `patience` it lets another process go first.
     #[must_use]
     pub fn begin(wish: Wish, patience: Duration, now: Moment) -> (Self, Action) {
-        let newest = wish.held_sequence.unwrap_or_default();
+        let newest = wish.newest();
         let first = Action::TakeLease { expected: wish.seen, rejecting: wish.rejects() };
         (Self { wish, stage: Stage::Asking, patience, begun: now, rounds: 0, newest }, first)
     }
@@ -373,7 +390,7 @@ impl Flight {
         if let Some(found) = &found
             && let Some(shared) = self.wish.adopts(found, now)
         {
-            return Action::Finish(End::Adopted { shared: shared.clone(), version: found.version });
+            return Action::Finish(End::Adopted { shared: shared.clone(), version: found.free_version() });
         }
         let pause = found.as_ref().and_then(|found| found.pause_left);
         let Some(patience) = now.left_of(self.patience, self.begun) else {
@@ -405,7 +422,7 @@ impl Flight {
             && let Some(theirs) = self.wish.adopts(found, now)
             && theirs.token.id() != mine.token.id()
         {
-            return Action::Finish(End::Adopted { shared: theirs.clone(), version: found.version });
+            return Action::Finish(End::Adopted { shared: theirs.clone(), version: found.free_version() });
         }
         Action::Finish(End::Minted { token: mine.token, published: None })
     }

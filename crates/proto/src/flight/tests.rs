@@ -60,7 +60,7 @@ fn who_comes_second_follows_looks_and_adopts() {
     let theirs = Found { token: Some(shared(1, 5)), ..found(version(2)) };
     let action = flight.on(Event::Loaded(Some(theirs)), at(41));
     assert!(
-        matches!(action, Action::Finish(End::Adopted { version: v, .. }) if v == version(2)),
+        matches!(action, Action::Finish(End::Adopted { version: v, .. }) if v == Some(version(2))),
         "{action:?}"
     );
 }
@@ -162,6 +162,37 @@ fn t29_an_older_record_is_no_token() {
 }
 
 #[test]
+fn t27_a_token_that_is_adopted_beside_a_lease_gives_no_version_to_take_that_lease_with() {
+    let mut flight = begin(Wish::new(MintReason::Needed));
+    let renewing = Found { token: Some(shared(1, 5)), lease_left: Some(LEASE), ..found(version(7)) };
+    let action = flight.on(Event::Conflict(Some(renewing)), at(0));
+    assert!(matches!(action, Action::Finish(End::Adopted { version: None, .. })), "{action:?}");
+}
+
+#[test]
+fn t29_who_holds_a_token_that_was_never_shared_takes_and_puts_nothing_older() {
+    let wish = |reason| Wish {
+        held: Some(token(3, at(0))),
+        seen: Some(version(1)),
+        newest: Sequence::new(6),
+        ..Wish::new(reason)
+    };
+    for reason in [MintReason::Early, MintReason::Needed, MintReason::Forced] {
+        let mut flight = begin(wish(reason));
+        let longer = Shared { token: token(2, at(90)), sequence: Sequence::new(6) };
+        let action = flight.on(Event::Conflict(Some(Found { token: Some(longer), ..found(version(2)) })), at(90));
+        assert!(matches!(action, Action::TakeLease { .. }), "{action:?}");
+        let mut alone = begin(wish(reason));
+        assert!(matches!(alone.on(Event::StoreFailed, at(0)), Action::Mint));
+        let action = alone.on(Event::Minted(token(4, at(0))), at(5));
+        assert!(
+            matches!(&action, Action::Publish { shared, .. } if shared.sequence == Sequence::new(7)),
+            "{action:?}"
+        );
+    }
+}
+
+#[test]
 fn a_pause_that_one_process_was_asked_for_holds_for_all() {
     let mut holder = begin(Wish::new(MintReason::Needed));
     let _mint = holder.on(Event::Leased { version: version(1), store_millis: 0 }, at(0));
@@ -229,6 +260,7 @@ struct Record {
 struct Process {
     held: Option<(Arc<CachedToken>, Option<Sequence>)>,
     seen: Option<Version>,
+    newest: Sequence,
     flight: Option<(Flight, Action)>,
     frozen_until: u64,
 }
@@ -359,7 +391,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 impl Process {
     fn new() -> Self {
-        Self { held: None, seen: None, flight: None, frozen_until: 0 }
+        Self { held: None, seen: None, newest: Sequence::default(), flight: None, frozen_until: 0 }
     }
 
     fn begin(&mut self, reason: MintReason, now: Moment) {
@@ -371,6 +403,7 @@ impl Process {
             held: self.held.as_ref().map(|(token, _)| Arc::clone(token)),
             held_sequence: self.held.as_ref().and_then(|(_, sequence)| *sequence),
             seen: self.seen,
+            newest: self.newest,
         };
         self.flight = Some(Flight::begin(wish, PATIENCE, now));
     }
@@ -386,12 +419,14 @@ impl Process {
                 assert_ne!(Some(shared.token.id()), rejected, "the rejected token was adopted");
                 let held = self.held.as_ref().and_then(|(_, sequence)| *sequence);
                 assert!(held.is_none_or(|held| held < shared.sequence), "an older token was adopted");
-                (self.held, self.seen) = (Some((shared.token, Some(shared.sequence))), Some(version));
+                (self.held, self.seen) = (Some((shared.token, Some(shared.sequence))), version);
+                self.newest = shared.sequence;
             }
             End::Minted { token, published } => {
                 let (sequence, version) = published.unzip();
                 self.held = Some((token, sequence));
                 self.seen = version.or(self.seen);
+                self.newest = sequence.unwrap_or(self.newest);
             }
             End::Failed | End::Paused { .. } => {}
         }
