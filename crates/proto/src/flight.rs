@@ -168,7 +168,10 @@ impl Wish {
         let serves = match (self.reason, token.id() == held.id()) {
             (MintReason::Forced, is_held) => !is_held,
             (MintReason::Early | MintReason::Needed, true) => self.held_sequence.is_some(),
-            (MintReason::Early | MintReason::Needed, false) => held.left(now) < left,
+            (MintReason::Early | MintReason::Needed, false) => {
+                // A clock that stands before the token in hand was asked for tells nothing of what is left of that.
+                now.since(held.obtained()).is_none() || held.left(now) < left
+            }
         };
         (is_newer && serves).then_some(shared)
     }

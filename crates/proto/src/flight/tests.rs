@@ -193,6 +193,20 @@ fn t29_who_holds_a_token_that_was_never_shared_takes_and_puts_nothing_older() {
 }
 
 #[test]
+fn t05_a_token_from_the_future_keeps_nobody_from_adopting() {
+    let held = Shared { token: token(1, at(900_000)), sequence: Sequence::new(5) };
+    let wish = Wish {
+        held: Some(Arc::clone(&held.token)),
+        held_sequence: Some(held.sequence),
+        ..Wish::new(MintReason::Needed)
+    };
+    let mut flight = begin(wish);
+    let newer = Found { token: Some(shared(2, 6)), ..found(version(2)) };
+    let action = flight.on(Event::Conflict(Some(newer)), at(1));
+    assert!(matches!(action, Action::Finish(End::Adopted { .. })), "{action:?}");
+}
+
+#[test]
 fn a_pause_that_one_process_was_asked_for_holds_for_all() {
     let mut holder = begin(Wish::new(MintReason::Needed));
     let _mint = holder.on(Event::Leased { version: version(1), store_millis: 0 }, at(0));
