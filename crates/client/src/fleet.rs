@@ -40,6 +40,8 @@ struct Known {
     version: Option<Version>,
     /// The token that the store gave this place to.
     held: Option<(TokenId, Sequence)>,
+    /// The place of the newest token that was seen there.
+    newest: Sequence,
 }
 
 impl Berth {
@@ -88,8 +90,7 @@ impl Sortie {
         let held = slot.cell.load().slot.token().cloned();
         let held_sequence =
             known.held.filter(|(id, _)| held.as_ref().is_some_and(|held| held.id() == *id)).map(|(_, at)| at);
-        let newest = known.held.map(|(_, at)| at).unwrap_or_default();
-        let wish = Wish { reason: seat.reason, held, held_sequence, seen: known.version, newest };
+        let wish = Wish { reason: seat.reason, held, held_sequence, seen: known.version, newest: known.newest };
         let now = seat.engine.clock.moment();
         let (flight, first) = Flight::begin(wish, seat.engine.total_timeout / 2, now);
         Some(Self {
@@ -152,7 +153,7 @@ impl Sortie {
         let Shared { token, sequence } = shared;
         tracing::debug!(token = %token.id(), expires_at = %token.expires_at(), "token of another process adopted");
         seat.engine.telemetry.adopted(seat.reason);
-        *lock(&self.berth.known) = Known { version, held: Some((token.id(), sequence)) };
+        *lock(&self.berth.known) = Known { version, held: Some((token.id(), sequence)), newest: sequence };
         Brought::Adopted(token)
     }
 
@@ -264,7 +265,7 @@ impl Sortie {
                 Action::Finish(End::Minted { token, published }) => {
                     if let Some((sequence, version)) = published {
                         let held = Some((token.id(), sequence));
-                        *lock(&self.berth.known) = Known { version: Some(version), held };
+                        *lock(&self.berth.known) = Known { version: Some(version), held, newest: sequence };
                     }
                     return None;
                 }
@@ -380,6 +381,14 @@ impl Sortie {
         let left = until.saturating_duration_since(Instant::now());
         let now = self.by_store(seat.engine.clock.moment())?;
         (!left.is_zero()).then(|| Pause { until: now.saturating_add(whole_millis(left)), left })
+    }
+}
+
+impl Drop for Sortie {
+    /// However it ends, the next one is not to take what was seen for newer than what this one brought.
+    fn drop(&mut self) {
+        let mut known = lock(&self.berth.known);
+        known.newest = known.newest.max(self.flight.newest());
     }
 }
 

@@ -117,11 +117,11 @@ pub struct Found {
 }
 
 impl Found {
-    /// Its version, as long as nobody holds the lease: what a later flight may expect. Who expects the version of a
-    /// lease that is not its own takes that lease without a look.
+    /// Its version, as long as nobody holds the lease and the server may be asked: what a later flight may expect. Who expects
+    /// the version of a lease that is not its own takes that lease without a look, and so with a pause.
     #[must_use]
     pub fn free_version(&self) -> Option<Version> {
-        self.lease_left.is_none().then_some(self.version)
+        (self.lease_left.is_none() && self.pause_left.is_none()).then_some(self.version)
     }
 }
 
@@ -258,8 +258,7 @@ pub enum End {
     Adopted {
         /// The token.
         shared: Shared,
-        /// The version that it came with; `None` beside a lease, which would be taken from its holder by whoever
-        /// expects that version.
+        /// The version that it came with; `None` beside a lease or a pause ([`Found::free_version`]).
         version: Option<Version>,
     },
     /// This flight fetched it.
@@ -360,6 +359,12 @@ impl Flight {
         &self.wish
     }
 
+    /// The place of the newest token that was seen in the store up to now, for [`Wish::newest`] of the next flight.
+    #[must_use]
+    pub const fn newest(&self) -> Sequence {
+        self.newest
+    }
+
     /// The version that the lease was written with, while it is to be prolonged.
     #[must_use]
     pub fn fence(&self) -> Option<Version> {
@@ -387,9 +392,7 @@ impl Flight {
     }
 
     fn examine(&mut self, found: Option<Found>, now: Moment) -> Action {
-        if let Some(shared) = found.as_ref().and_then(|found| found.token.as_ref()) {
-            self.newest = self.newest.max(shared.sequence);
-        }
+        self.note(found.as_ref());
         if let Some(found) = &found
             && let Some(shared) = self.wish.adopts(found, now)
         {
@@ -419,8 +422,15 @@ impl Flight {
         Action::TakeLease { expected: found.map(|found| found.version), rejecting: self.wish.rejects() }
     }
 
+    fn note(&mut self, found: Option<&Found>) {
+        if let Some(shared) = found.and_then(|found| found.token.as_ref()) {
+            self.newest = self.newest.max(shared.sequence);
+        }
+    }
+
     /// Another process published in the meantime, or took the lease that had run out: what is there is not overwritten.
-    fn overtaken(&self, mine: Shared, found: Option<&Found>, now: Moment) -> Action {
+    fn overtaken(&mut self, mine: Shared, found: Option<&Found>, now: Moment) -> Action {
+        self.note(found);
         if let Some(found) = found
             && let Some(theirs) = self.wish.adopts(found, now)
             && theirs.token.id() != mine.token.id()

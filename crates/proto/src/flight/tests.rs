@@ -162,11 +162,24 @@ fn t29_an_older_record_is_no_token() {
 }
 
 #[test]
-fn t27_a_token_that_is_adopted_beside_a_lease_gives_no_version_to_take_that_lease_with() {
+fn t27_a_token_that_is_adopted_beside_a_lease_or_a_pause_gives_no_version_to_pass_them_by_with() {
     let mut flight = begin(Wish::new(MintReason::Needed));
     let renewing = Found { token: Some(shared(1, 5)), lease_left: Some(LEASE), ..found(version(7)) };
     let action = flight.on(Event::Conflict(Some(renewing)), at(0));
     assert!(matches!(action, Action::Finish(End::Adopted { version: None, .. })), "{action:?}");
+    let mut flight = begin(Wish::new(MintReason::Needed));
+    let paused = Found { token: Some(shared(1, 5)), pause_left: Some(LEASE), ..found(version(7)) };
+    let action = flight.on(Event::Conflict(Some(paused)), at(0));
+    assert!(matches!(action, Action::Finish(End::Adopted { version: None, .. })), "{action:?}");
+}
+
+#[test]
+fn t29_what_a_flight_saw_the_next_one_knows() {
+    let mut flight = begin(Wish { held: Some(token(1, at(0))), ..Wish::new(MintReason::Forced) });
+    let rejected = Found { token: Some(shared(1, 5)), ..found(version(2)) };
+    assert!(matches!(flight.on(Event::Conflict(Some(rejected)), at(0)), Action::TakeLease { .. }));
+    assert!(matches!(flight.on(Event::StoreFailed, at(0)), Action::Mint));
+    assert_eq!(flight.newest(), Sequence::new(5));
 }
 
 #[test]
@@ -444,6 +457,7 @@ impl Process {
             }
             End::Failed | End::Paused { .. } => {}
         }
+        self.newest = self.newest.max(flight.newest());
         self.flight = None;
     }
 }
