@@ -59,6 +59,12 @@ impl MemoryStore {
         Self { inner: Arc::new(Inner { clock, state: Mutex::new(state) }) }
     }
 
+    /// How many subscriptions there are.
+    #[must_use]
+    pub fn subscriptions(&self) -> usize {
+        lock(&self.inner.state).subscribers.values().map(watch::Sender::receiver_count).sum()
+    }
+
     fn now(&self) -> u64 {
         self.inner.clock.now().as_unix_millis()
     }

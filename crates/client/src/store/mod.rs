@@ -18,6 +18,7 @@
 //! [`TokenManagerBuilder::shared_store`](crate::TokenManagerBuilder::shared_store) and one
 //! of the stores; the trait is for those who bring their own.
 
+pub mod conformance;
 pub(crate) mod entry;
 pub(crate) mod link;
 mod memory;
@@ -44,7 +45,7 @@ pub const LONGEST_KEPT: Duration = Duration::from_secs(400 * 24 * 3600);
 
 /// A store of records that several processes share.
 ///
-/// The contract, which [`conformance`](crate::store) holds every store of this crate to:
+/// The contract, which [`conformance`] holds every store of this crate to:
 ///
 /// - **One clock.** Leases and ends are counted by one clock, the store's, which every answer tells as
 ///   [`Reading::now`].

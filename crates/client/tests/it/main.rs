@@ -19,6 +19,7 @@ mod outage;
 mod rotation;
 mod secrecy;
 mod shutdown;
+mod store;
 mod support;
 mod tls;
 mod wire;

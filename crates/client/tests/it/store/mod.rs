@@ -1,0 +1,3 @@
+//! Stores that processes share.
+
+mod conformance;
