@@ -1,15 +1,13 @@
 //! A store in memory, for several managers of one process.
 
-use super::{BodyChange, Change, LONGEST_KEPT, Reading, Record, RecordName, SharedStore, StoreFuture};
-use super::{Subscription, Swap, Version};
+use super::kept::Kept;
+use super::{Change, Reading, RecordName, SharedStore, StoreFuture, Subscription, Swap, Version};
 use crate::clock::SystemClock;
 use crate::sync::{Mutex, lock};
-use bytes::Bytes;
 use jeton_proto::time::Clock;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
 
 /// A store in memory: several managers in one process live on one token for each key. Cheap to clone; all
@@ -30,17 +28,6 @@ struct State {
     subscribers: HashMap<RecordName, watch::Sender<()>>,
     /// How many records there may be until those that are over are looked for.
     sweep_at: usize,
-}
-
-/// A record with its ends, in milliseconds of the clock.
-#[derive(Clone)]
-struct Kept {
-    version: Version,
-    lease_end: u64,
-    note: Bytes,
-    note_end: u64,
-    body: Bytes,
-    body_end: u64,
 }
 
 const FIRST_SWEEP: usize = 64;
@@ -72,15 +59,14 @@ impl MemoryStore {
     fn swap(&self, name: &RecordName, expected: Option<Version>, change: Change) -> Swap {
         let now = self.now();
         let mut state = lock(&self.inner.state);
-        let there = state.records.get(name).filter(|kept| kept.end() > now);
-        if there.map(|kept| kept.version) != expected {
-            return Swap::Conflict(Reading { now, record: there.map(|kept| kept.read(now)) });
-        }
-        let kept = Kept::after(there, change, now);
-        let is_free = kept.lease_end <= now;
+        let kept = match Kept::swapped(state.records.get(name), expected, change, now) {
+            Ok(kept) => kept,
+            Err(conflict) => return conflict,
+        };
+        let is_free = !kept.is_leased(now);
         state.records.insert(*name, kept);
         if state.records.len() > state.sweep_at {
-            state.records.retain(|_, kept| kept.end() > now);
+            state.records.retain(|_, kept| kept.is_alive(now));
             state.sweep_at = FIRST_SWEEP.max(state.records.len().saturating_mul(2));
         }
         if is_free && let Some(subscribers) = state.subscribers.get(name) {
@@ -90,48 +76,12 @@ impl MemoryStore {
     }
 }
 
-impl Kept {
-    fn after(there: Option<&Self>, change: Change, now: u64) -> Self {
-        let end = |span: Duration| {
-            now.saturating_add(u64::try_from(span.min(LONGEST_KEPT).as_millis()).unwrap_or(u64::MAX))
-        };
-        let (body, body_end) = match change.body {
-            BodyChange::Keep => there.map(|kept| (kept.body.clone(), kept.body_end)).unwrap_or_default(),
-            BodyChange::Drop => Default::default(),
-            BodyChange::Put { body, life } => (body, end(life)),
-        };
-        Self {
-            version: change.version,
-            lease_end: change.lease.map(end).unwrap_or_default(),
-            note: change.note,
-            note_end: end(change.keep_for),
-            body,
-            body_end,
-        }
-    }
-
-    fn end(&self) -> u64 {
-        self.lease_end.max(self.note_end).max(self.body_end)
-    }
-
-    fn read(&self, now: u64) -> Record {
-        let left = self.lease_end.saturating_sub(now);
-        Record {
-            version: self.version,
-            lease_left: (left > 0).then(|| Duration::from_millis(left)),
-            note: self.note.clone(),
-            body: (self.body_end > now).then(|| self.body.clone()),
-        }
-    }
-}
-
 impl SharedStore for MemoryStore {
     fn load<'a>(&'a self, name: &'a RecordName) -> StoreFuture<'a, Reading> {
         Box::pin(async move {
             let now = self.now();
             let state = lock(&self.inner.state);
-            let kept = state.records.get(name).filter(|kept| kept.end() > now);
-            Ok(Reading { now, record: kept.map(|kept| kept.read(now)) })
+            Ok(Kept::reading(state.records.get(name), now))
         })
     }
 

@@ -7,6 +7,7 @@
 //!
 //! | store | for |
 //! |---|---|
+//! | [`FileStore`] | the processes of one user on one machine |
 //! | [`MemoryStore`] | several managers in one process, and tests |
 //!
 //! What leaves the process is encrypted with a [`KeyRing`], and a record that cannot be opened counts as not
@@ -20,10 +21,15 @@
 
 pub mod conformance;
 pub(crate) mod entry;
+#[cfg(unix)]
+mod file;
+mod kept;
 pub(crate) mod link;
 mod memory;
 pub(crate) mod seal;
 
+#[cfg(unix)]
+pub use file::{FileStore, StoreDirError, Watching};
 pub use jeton_proto::flight::Version;
 pub use memory::MemoryStore;
 pub use seal::{InvalidStoreKey, KeyRing, StoreKey};

@@ -1,3 +1,5 @@
 //! Stores that processes share.
 
 mod conformance;
+#[cfg(unix)]
+mod file;
