@@ -24,15 +24,21 @@ pub(crate) mod entry;
 #[cfg(unix)]
 mod file;
 mod kept;
+#[cfg(unix)]
+mod key_file;
 pub(crate) mod link;
 mod memory;
 pub(crate) mod seal;
+mod summary;
 
 #[cfg(unix)]
 pub use file::{FileStore, StoreDirError, Watching};
 pub use jeton_proto::flight::Version;
+#[cfg(unix)]
+pub use key_file::KeyFileError;
 pub use memory::MemoryStore;
 pub use seal::{InvalidStoreKey, KeyRing, StoreKey};
+pub use summary::{EntrySummary, NoSummary, TokenSummary};
 
 use bytes::Bytes;
 use std::any::Any;
