@@ -135,7 +135,7 @@ impl FileStore {
     /// When the directory cannot be read.
     pub async fn names(&self) -> Result<Vec<RecordName>, StoreFault> {
         self.blocking(&self.reading, |inner| {
-            let mut names = inner.directory.current()?.names(MOST_NAMES)?;
+            let mut names = inner.directory.current()?.list(MOST_NAMES)?.names;
             names.sort_unstable();
             Ok(names)
         })
@@ -239,21 +239,28 @@ impl Inner {
         Ok(Swap::Written { now })
     }
 
-    /// Removes a few records that are over, of those that share a lock which nobody holds now.
+    /// Removes what writers that were killed have left, and a few records that are over; of those whose lock is free.
     fn sweep(&self, open: &Open) {
-        let shard = fastrand::u8(..lock::SHARDS);
-        let Ok(Some(_lock)) = Lock::try_take(open, shard) else { return };
-        open.remove_leftover(shard);
-        let Ok(mut names) = open.names(MOST_NAMES) else { return };
-        names.retain(|name| lock::shard(name) == shard);
+        let Ok(listing) = open.list(MOST_NAMES) else { return };
+        for shard in listing.leftovers {
+            if let Ok(Some(_lock)) = Lock::try_take(open, shard) {
+                open.remove_leftover(shard);
+            }
+        }
         // Another part of them each time.
-        let first = fastrand::usize(..names.len().max(1));
+        let Some(first) = fastrand::choice(0..listing.names.len()) else { return };
+        let mut names = listing.names;
         names.rotate_left(first);
         for name in names.iter().take(SWEPT_FILES) {
             let is_over =
-                read(open, name).is_ok_and(|kept| kept.is_none_or(|kept| !kept.is_alive(self.now())));
-            // One that cannot be removed is there the next time too.
-            if is_over && open.remove(name).is_err() {
+                || read(open, name).is_ok_and(|kept| kept.is_none_or(|kept| !kept.is_alive(self.now())));
+            if is_over()
+                && let Ok(Some(_lock)) = Lock::try_take(open, lock::shard(name))
+                // It may have been replaced in between.
+                && is_over()
+                // One that cannot be removed is there the next time too.
+                && open.remove(name).is_err()
+            {
                 return;
             }
         }

@@ -1,5 +1,6 @@
 //! The directory, and what is done to the files in it: never through a link.
 
+use super::lock::{SHARDS, shard};
 use crate::store::{BodyChange, RecordName, StoreFault, StoreFaultKind};
 use crate::sync::{Mutex, lock};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
@@ -99,6 +100,8 @@ pub(super) struct Open {
 
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 const OTHERS: u32 = 0o077;
+/// How many entries of a directory are looked at, records or not.
+const MOST_ENTRIES: usize = 65_536;
 
 impl Directory {
     pub(super) fn open(path: &Path) -> Result<Self, StoreDirError> {
@@ -205,7 +208,7 @@ impl Open {
         bytes: &[u8],
         durability: Durability,
     ) -> Result<(), StoreFault> {
-        let next = Self::next_name(super::lock::shard(name));
+        let next = Self::next_name(shard(name));
         let file_name = name.to_string();
         let written = self.write_next(&next, bytes, durability).and_then(|()| {
             rustix::fs::renameat(&self.fd, &next, &self.fd, &file_name)?;
@@ -256,17 +259,19 @@ impl Open {
         let _removed = rustix::fs::unlinkat(&self.fd, Self::next_name(shard), AtFlags::empty());
     }
 
-    /// The names of the records, in no order.
-    pub(super) fn names(&self, most: usize) -> Result<Vec<RecordName>, StoreFault> {
+    /// What is in the directory, up to so many records, in no order.
+    pub(super) fn list(&self, most_records: usize) -> Result<Listing, StoreFault> {
         let failed = |errno: Errno| fault("list", &self.path, &errno.into());
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&self.fd).map_err(failed)? {
-            if names.len() >= most {
-                break;
+        let mut listing = Listing { names: Vec::new(), leftovers: Vec::new() };
+        for entry in Dir::read_from(&self.fd).map_err(failed)?.take(MOST_ENTRIES) {
+            let entry = entry.map_err(failed)?;
+            let Ok(file_name) = entry.file_name().to_str() else { continue };
+            if listing.names.len() < most_records {
+                listing.names.extend(name_of(file_name));
             }
-            names.extend(entry.map_err(failed)?.file_name().to_str().ok().and_then(name_of));
+            listing.leftovers.extend(file_name.strip_prefix("next-").and_then(shard_of));
         }
-        Ok(names)
+        Ok(listing)
     }
 
     /// Opens the lock file, and makes it if it is not there.
@@ -300,6 +305,13 @@ impl Open {
     }
 }
 
+/// What is in a directory.
+pub(super) struct Listing {
+    pub(super) names: Vec<RecordName>,
+    /// The locks under which something was begun that is not there yet, or never will be.
+    pub(super) leftovers: Vec<u8>,
+}
+
 /// What changes when a file is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
@@ -328,6 +340,13 @@ pub(super) fn name_of(file_name: &str) -> Option<RecordName> {
         *byte = digit(*high)? << 4 | digit(*low)?;
     }
     Some(RecordName::from_bytes(bytes))
+}
+
+fn shard_of(text: &str) -> Option<u8> {
+    match text.as_bytes() {
+        [only] => digit(*only).filter(|shard| *shard < SHARDS),
+        _ => None,
+    }
 }
 
 fn digit(digit: u8) -> Option<u8> {
