@@ -22,13 +22,14 @@ pub struct Target {
 }
 
 /// Every target, in the order in which they are run.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     Target { name: "basic", check: target::basic::check },
     Target { name: "challenge", check: target::challenge::check },
     Target { name: "claims", check: target::claims::check },
     Target { name: "endpoint_url", check: target::endpoint_url::check },
     Target { name: "error_response", check: target::error_response::check },
     Target { name: "expires_in", check: target::expires_in::check },
+    Target { name: "file_record", check: target::file_record::check },
     Target { name: "jwk_set", check: target::jwk_set::check },
     Target { name: "jws", check: target::jws::check },
     Target { name: "metadata", check: target::metadata::check },

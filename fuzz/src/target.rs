@@ -6,6 +6,7 @@ pub(crate) mod claims;
 pub(crate) mod endpoint_url;
 pub(crate) mod error_response;
 pub(crate) mod expires_in;
+pub(crate) mod file_record;
 pub(crate) mod jwk_set;
 pub(crate) mod jws;
 pub(crate) mod metadata;
