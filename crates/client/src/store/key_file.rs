@@ -161,7 +161,7 @@ impl Place {
         let file = match rustix::fs::openat(&self.directory, &self.name, flags, Mode::empty()) {
             Ok(fd) => File::from(fd),
             Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP) => return Err(KeyFileError::Link(self.path.clone())),
+            Err(Errno::LOOP | Errno::MLINK) => return Err(KeyFileError::Link(self.path.clone())),
             Err(errno) => return Err(self.failed("opened")(errno.into())),
         };
         let stat = rustix::fs::fstat(&file).map_err(|errno| self.failed("looked at")(errno.into()))?;

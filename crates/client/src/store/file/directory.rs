@@ -105,8 +105,14 @@ const MOST_ENTRIES: usize = 65_536;
 
 impl Directory {
     pub(super) fn open(path: &Path) -> Result<Self, StoreDirError> {
+        // Also for a process that goes elsewhere later.
+        let absolute = std::path::absolute(path).map_err(|error| StoreDirError::Io {
+            path: path.to_path_buf(),
+            step: "found",
+            error,
+        })?;
         // Without the slash at its end, which would follow a link.
-        let path: PathBuf = path.components().collect();
+        let path: PathBuf = absolute.components().collect();
         let open = Open::at(&path)?;
         Ok(Self { path, open: Mutex::new(open) })
     }
@@ -186,8 +192,8 @@ impl Open {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&self.fd, &file_name, flags, Mode::empty()) {
             Ok(fd) => File::from(fd),
-            // Nothing, a link, a socket: no record.
-            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
+            // Nothing, a link (for which systems have two errors), a socket: no record.
+            Err(Errno::NOENT | Errno::LOOP | Errno::MLINK | Errno::NXIO) => return Ok(None),
             Err(errno) => return Err(failed(&errno.into())),
         };
         let stat = rustix::fs::fstat(&file).map_err(|errno| failed(&errno.into()))?;
@@ -364,7 +370,7 @@ pub(super) fn fault(verb: &str, path: &Path, error: &io::Error) -> StoreFault {
 
 fn kind_of(error: &io::Error) -> StoreFaultKind {
     match Errno::from_io_error(error) {
-        Some(Errno::ACCESS | Errno::PERM | Errno::LOOP) => StoreFaultKind::Denied,
+        Some(Errno::ACCESS | Errno::PERM | Errno::LOOP | Errno::MLINK) => StoreFaultKind::Denied,
         // Without a number it is std's, of a write that wrote nothing.
         None
         | Some(
