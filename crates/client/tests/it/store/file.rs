@@ -1,5 +1,6 @@
 //! The store in a directory.
 
+mod expiry;
 mod failure;
 mod links;
 mod process;

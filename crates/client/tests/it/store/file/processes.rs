@@ -83,6 +83,7 @@ fn r2_1_of_eight_processes_one_succeeds_with_each_version() {
         .filter_map(|line| line.strip_prefix("faults "))
         .map(|faults| faults.parse::<u32>().unwrap())
         .sum();
+    println!("{} changes by eight processes, {faults} faults", wins.len());
     let (from, into): (HashSet<_>, HashSet<_>) = wins.iter().map(|win| (win[1], win[2])).unzip();
     assert_eq!((from.len(), into.len()), (wins.len(), wins.len()), "two succeeded with the same expectation");
     let mut numbers: Vec<usize> = wins.iter().map(|win| win[3].parse().unwrap()).collect();
@@ -139,8 +140,10 @@ fn t31_a_writer_that_is_killed_leaves_no_part_of_a_record_and_no_lock() {
     });
     let files = super::files_in(&home.path().join("cache"));
     assert_eq!(files, [name.to_string(), "lock-0".to_owned()], "the next change removes what was left");
-    // Whether there ever is one depends on the instant; that the kills hit writers does not.
-    assert!(last > u64::from(KILLS), "{last} changes, {leftovers} leftovers");
+    println!("{last} changes, {leftovers} leftovers after {KILLS} kills");
+    assert!(last > u64::from(KILLS), "{last} changes");
+    // About every second one is killed in the middle of a change.
+    assert!(leftovers >= 5, "{leftovers} of {KILLS} kills were while something was written");
 }
 
 #[test]
