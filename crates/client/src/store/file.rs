@@ -8,7 +8,7 @@
 //! ```
 //!
 //! - **A change** is made under a lock of the kernel, which ends with whoever holds it: read, compare, write `next-6`,
-//!   `fsync`, rename. The lock files are never renamed or replaced; a lock on one that was removed counts for nothing.
+//!   `fsync` where a token is put, rename. The lock files are never renamed or replaced; a lock on one that was removed counts for nothing.
 //!   A lock that is not to be had within 150 ms is a fault, so that a holder that was stopped stops nobody else.
 //! - **Reading** needs no lock. A file that is no record of its name, whole to the last byte, is no record: it reads as
 //!   absent and is replaced by the next change.
@@ -226,7 +226,6 @@ impl Inner {
             Err(conflict) => return Ok(conflict),
         };
         if kept.is_alive(now) {
-            let durability = if kept.body.is_empty() { Durability::Fleeting } else { durability };
             open.replace(name, &record::to_bytes(name, &kept), durability)?;
         } else {
             open.remove(name)?;

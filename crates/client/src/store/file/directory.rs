@@ -66,20 +66,18 @@ impl StoreDirError {
 /// Whether what is written is to survive a loss of power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Durability {
-    /// A lease need not.
+    /// Without waiting for the disk: whoever wants the lease too waits for the lock meanwhile, and a disk that is busy
+    /// must not make all of them go on without. What is lost with the power is one token, at most.
     Fleeting,
-    /// A token that was there before, and is if the change is not.
-    Contents,
-    /// A new token.
-    ContentsAndName,
+    /// A new token: the file and its name are on the disk when the change is told to be made.
+    Lasting,
 }
 
 impl Durability {
     pub(super) fn of(body: &BodyChange) -> Self {
         match body {
-            BodyChange::Keep => Self::Contents,
-            BodyChange::Drop => Self::Fleeting,
-            BodyChange::Put { .. } => Self::ContentsAndName,
+            BodyChange::Keep | BodyChange::Drop => Self::Fleeting,
+            BodyChange::Put { .. } => Self::Lasting,
         }
     }
 }
@@ -226,8 +224,8 @@ impl Open {
             return Err(fault("write", &self.path.join(file_name), &error));
         }
         match durability {
-            Durability::Fleeting | Durability::Contents => Ok(()),
-            Durability::ContentsAndName => {
+            Durability::Fleeting => Ok(()),
+            Durability::Lasting => {
                 rustix::fs::fsync(&self.fd).map_err(|errno| fault("sync", &self.path, &errno.into()))
             }
         }
@@ -246,7 +244,7 @@ impl Open {
         file.write_all(bytes)?;
         match durability {
             Durability::Fleeting => Ok(()),
-            Durability::Contents | Durability::ContentsAndName => file.sync_data(),
+            Durability::Lasting => file.sync_data(),
         }
     }
 

@@ -43,7 +43,8 @@ async fn meet(directory: &Path) {
         sleep(at.saturating_sub(wall_clock())).await;
         let there = store.load(&name(7)).await.unwrap().record;
         let last = there.as_ref().and_then(|there| there.body.as_ref()).map_or(0, |body| round_in(body));
-        if last == round {
+        // A busy machine may be rounds late.
+        if last >= round {
             say(&format!("late {round}"));
             continue;
         }
@@ -72,7 +73,7 @@ async fn meet(directory: &Path) {
         let patience = Instant::now() + Duration::from_secs(2);
         loop {
             let body = store.load(&name(7)).await.unwrap().record.and_then(|record| record.body);
-            if let Some(body) = body.filter(|body| round_in(body) == round) {
+            if let Some(body) = body.filter(|body| round_in(body) >= round) {
                 let minted = u64::from_be_bytes(*body[8..].first_chunk().unwrap());
                 let passed = u64::try_from(wall_clock().as_micros()).unwrap().saturating_sub(minted);
                 break say(&format!("told {passed}"));
@@ -101,8 +102,6 @@ fn meeting(processes: usize, test: &str) -> Vec<u64> {
     let mut told: Vec<u64> = of("told ").iter().map(|micros| micros.parse().unwrap()).collect();
     told.sort_unstable();
     assert_eq!(told.len() + won.len() + of("late ").len(), processes * usize::try_from(ROUNDS).unwrap());
-    let at = |percent: usize| told.get(told.len() * percent / 100).copied().unwrap_or_default();
-    println!("{processes} processes: handed over in {} µs in the middle, {} µs at p99", at(50), at(99));
     told
 }
 
@@ -121,6 +120,8 @@ fn run(processes: usize, test: &str) -> Vec<u64> {
 fn r2_1_eight_processes_take_one_lease_a_round_and_hand_over_at_once() {
     let test = "store::file::expiry::r2_1_eight_processes_take_one_lease_a_round_and_hand_over_at_once";
     let told = run(8, test);
+    let at = |percent: usize| told.get(told.len() * percent / 100).copied().unwrap_or_default();
+    println!("handed over in {} µs in the middle, {} µs at p99", at(50), at(99));
     // For a busy machine; on a quiet one it is a few milliseconds.
     assert!(told.get(told.len() / 2).is_none_or(|micros| *micros < 100_000), "{told:?}");
 }
