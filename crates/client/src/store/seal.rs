@@ -55,10 +55,13 @@ impl StoreKey {
     /// When `text` is neither. The error does not tell it.
     pub fn parse(text: &Secret<String>) -> Result<Self, InvalidStoreKey> {
         let text = text.expose().trim();
-        let decoded = from_hex(text).or_else(|| {
+        // A part of a key in hexadecimal digits may be base64 of another key.
+        let decoded = if text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            from_hex(text)
+        } else {
             let text = text.trim_end_matches('=');
             STANDARD_NO_PAD.decode(text).or_else(|_| URL_SAFE_NO_PAD.decode(text)).ok().map(Zeroizing::new)
-        });
+        };
         let bytes = decoded.ok_or(InvalidStoreKey::Form)?;
         let bytes: &[u8; KEY_BYTES] = bytes.as_slice().try_into().map_err(|_| InvalidStoreKey::Form)?;
         Ok(Self::from_bytes(bytes))
@@ -374,7 +377,8 @@ mod tests {
             assert_eq!(parse(&text).unwrap().to_hex().expose(), &hex, "{text}");
             assert_eq!(parse(&format!("{text}\n")).unwrap().to_hex().expose(), &hex, "{text}");
         }
-        for text in ["", "canary", &"fb".repeat(31), &format!("{hex}f"), &"é".repeat(32)] {
+        let part: String = hex.chars().take(43).collect();
+        for text in ["", "canary", &part, &"fb".repeat(31), &format!("{hex}f"), &"é".repeat(32)] {
             assert_eq!(parse(text).unwrap_err(), InvalidStoreKey::Form);
         }
         assert!(!format!("{:?} {:?}", key(7), ring(7)).contains('7'));

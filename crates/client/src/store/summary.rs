@@ -106,9 +106,11 @@ impl KeyRing {
             }
             None => None,
         };
-        let note = match self.open(name, Part::Note, &record.note) {
-            Ok(opened) => Note::from_bytes(&opened).ok_or(NoSummary::Damaged),
-            Err(unopened) => Err(unopened.into()),
+        let note = if record.note.is_empty() {
+            Ok(Note::default())
+        } else {
+            let opened = self.open(name, Part::Note, &record.note).map_err(NoSummary::from);
+            opened.and_then(|opened| Note::from_bytes(&opened).ok_or(NoSummary::Damaged))
         };
         // A note that cannot be read counts as none where there is a token to tell about.
         let note = if token.is_some() { note.unwrap_or_default() } else { note? };
@@ -196,6 +198,16 @@ mod tests {
     }
 
     #[test]
+    fn a_record_with_a_lease_alone_is_told_about() {
+        let (ring, lease) = (ring(1), Duration::from_secs(3));
+        let version = new_version().unwrap();
+        let record = Record { version, lease_left: Some(lease), note: Bytes::new(), body: None };
+        let reading = Reading { now: NOW_MILLIS, record: Some(record) };
+        let summary = ring.summarize_at(&ring.name(b"a"), &reading, now()).unwrap();
+        assert_eq!((summary.lease_left, summary.token, summary.pause_left), (Some(lease), None, None));
+    }
+
+    #[test]
     fn t34_a_summary_tells_everything_but_the_token_and_the_values() {
         let ring = ring(1);
         let name = ring.name(b"a");
@@ -248,7 +260,7 @@ mod tests {
         *body = Bytes::from([&[9], &body[1..]].concat());
         assert_eq!(ring.summarize(&name, &changed), Err(NoSummary::UnknownFormat));
         let mut noteless = whole;
-        noteless.record.as_mut().unwrap().note = Bytes::new();
+        noteless.record.as_mut().unwrap().note = Bytes::from_static(b"no note");
         assert!(ring.summarize(&name, &noteless).is_ok(), "the token is there all the same");
         noteless.record.as_mut().unwrap().body = None;
         assert_eq!(ring.summarize(&name, &noteless), Err(NoSummary::Damaged));
