@@ -3,10 +3,14 @@
 mod endpoint_url;
 #[cfg(feature = "reqwest")]
 mod reqwest_exchange;
+#[cfg(any(feature = "reqwest", feature = "redis"))]
+pub(crate) mod tls;
 
 pub use endpoint_url::{EndpointUrl, InvalidUrl, PlainHttp};
 #[cfg(feature = "reqwest")]
-pub use reqwest_exchange::{InvalidTls, ReqwestExchange, TlsRoots};
+pub use reqwest_exchange::ReqwestExchange;
+#[cfg(any(feature = "reqwest", feature = "redis"))]
+pub use tls::{InvalidTls, TlsRoots};
 
 use bytes::Bytes;
 use std::future::Future;

@@ -1,16 +1,11 @@
 //! The real exchange, over reqwest and rustls.
 
+use super::tls::{InvalidTls, TlsRoots, trusting};
 use super::{ExchangeError, ExchangeFuture, ExchangeLimits, HttpExchange};
 use bytes::Bytes;
 use jeton_proto::wire::error_response::printable;
 use reqwest::redirect::Policy;
-use rustls::ClientConfig;
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls_platform_verifier::BuilderVerifierExt;
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// [`HttpExchange`] over reqwest: TLS 1.2 and 1.3 through rustls, pooled connections, redirects never followed.
@@ -23,23 +18,13 @@ pub struct ReqwestExchange {
     plain: reqwest::Client,
 }
 
-/// Which certificate authorities are trusted.
-#[derive(Clone, Debug, Default)]
-pub enum TlsRoots {
-    /// Those of the platform; the Mozilla list where the platform has none, as in a container without any.
-    #[default]
-    Platform,
-    /// The PEM certificates given, and no others.
-    Only(Vec<u8>),
-}
-
 impl ReqwestExchange {
     /// An exchange that trusts `roots` and takes at most `connect_timeout` for a connection.
     ///
     /// # Errors
     /// [`InvalidTls`] when the certificates cannot be read.
     pub fn new(roots: &TlsRoots, connect_timeout: Duration) -> Result<Self, InvalidTls> {
-        let tls = tls_config(roots)?;
+        let tls = trusting(roots)?.with_no_client_auth();
         let builder = || {
             reqwest::Client::builder()
                 .redirect(Policy::none())
@@ -90,49 +75,6 @@ impl HttpExchange for ReqwestExchange {
             }
         })
     }
-}
-
-/// Why TLS could not be set up.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidTls {
-    /// The PEM text has no certificate, or a broken one.
-    #[error("the certificate authorities cannot be read: {0}")]
-    Certificates(String),
-    /// rustls or reqwest refused the settings.
-    #[error("TLS cannot be set up: {0}")]
-    Client(String),
-}
-
-fn tls_config(roots: &TlsRoots) -> Result<ClientConfig, InvalidTls> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let client = |error: rustls::Error| InvalidTls::Client(error.to_string());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(client)?;
-    match roots {
-        TlsRoots::Platform => match builder.clone().with_platform_verifier() {
-            Ok(with_verifier) => Ok(with_verifier.with_no_client_auth()),
-            // A machine without any certificate authority, such as a container made from nothing.
-            Err(_) => Ok(builder.with_root_certificates(mozilla_roots()).with_no_client_auth()),
-        },
-        TlsRoots::Only(pem) => {
-            let mut store = RootCertStore::empty();
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|error| InvalidTls::Certificates(error.to_string()))?;
-                store.add(certificate).map_err(|error| InvalidTls::Certificates(error.to_string()))?;
-            }
-            if store.is_empty() {
-                return Err(InvalidTls::Certificates("no PEM certificate in it".to_owned()));
-            }
-            Ok(builder.with_root_certificates(store).with_no_client_auth())
-        }
-    }
-}
-
-fn mozilla_roots() -> RootCertStore {
-    let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
-    store
 }
 
 fn classified(error: reqwest::Error) -> ExchangeError {
