@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`FileStore`] | the processes of one user on one machine |
 //! | [`MemoryStore`] | several managers in one process, and tests |
+//! | `RedisStore`, with the feature `redis` | a fleet, in Redis or Valkey: one server, with Sentinel, or a cluster |
 //!
 //! What leaves the process is encrypted with a [`KeyRing`], and a record that cannot be opened counts as not
 //! there. A store that is slow, down or full
@@ -28,6 +29,8 @@ mod kept;
 mod key_file;
 pub(crate) mod link;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 pub(crate) mod seal;
 mod summary;
 
@@ -37,6 +40,8 @@ pub use jeton_proto::flight::Version;
 #[cfg(unix)]
 pub use key_file::KeyFileError;
 pub use memory::MemoryStore;
+#[cfg(feature = "redis")]
+pub use redis::{InvalidRedisSettings, RedisStore, RedisStoreBuilder};
 pub use seal::{InvalidStoreKey, KeyRing, StoreKey};
 pub use summary::{EntrySummary, NoSummary, TokenSummary};
 
