@@ -107,7 +107,8 @@ impl RedisStore {
 
     fn with(topology: Topology, followers: Arc<Followers>, prefix: Vec<u8>) -> Self {
         let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, record::SWAP_SCRIPT.as_bytes());
-        let swap_digest = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let swap_digest =
+            digest.as_ref().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         let is_tended = AtomicBool::new(false);
         Self { inner: Arc::new(Inner { topology, followers, prefix, swap_digest, is_tended }) }
     }
@@ -132,8 +133,16 @@ impl RedisStore {
 }
 
 impl Inner {
+    /// As the name's `Display` has it; this is on the way of every read.
     fn key(&self, name: &RecordName) -> Vec<u8> {
-        [&self.prefix[..], name.to_string().as_bytes()].concat()
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
+        let mut key = Vec::with_capacity(self.prefix.len() + 64);
+        key.extend_from_slice(&self.prefix);
+        for byte in name.bytes() {
+            key.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        key
     }
 
     async fn load(&self, name: &RecordName) -> Result<Reading, StoreFault> {
@@ -245,7 +254,6 @@ async fn tend(tending: Tending, followers: Arc<Followers>) {
         let Some(inner) = tending.0.upgrade() else {
             return;
         };
-        followers.leave().await;
         is_settled = true;
         for channel in followers.followed() {
             let settled = match inner.topology.connection(&channel).await {
@@ -254,6 +262,7 @@ async fn tend(tending: Tending, followers: Arc<Followers>) {
             };
             is_settled &= settled.is_ok();
         }
+        followers.leave().await;
     }
 }
 

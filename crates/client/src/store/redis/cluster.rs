@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 /// The most nodes that one command is sent to.
@@ -31,9 +32,9 @@ pub(super) struct Cluster {
     dialler: Arc<Dialler>,
     followers: Arc<Followers>,
     state: Mutex<Known>,
-    /// Held while the map is asked for the first time, so that it is asked for once.
-    asking: tokio::sync::Mutex<()>,
-    is_refreshing: AtomicBool,
+    /// What came of the last look at the map; `None` before the first.
+    looked: watch::Sender<Option<Result<(), StoreFault>>>,
+    is_looking: AtomicBool,
 }
 
 #[derive(Default)]
@@ -60,8 +61,8 @@ impl Cluster {
             dialler,
             followers,
             state: Mutex::default(),
-            asking: tokio::sync::Mutex::default(),
-            is_refreshing: AtomicBool::new(false),
+            looked: watch::Sender::new(None),
+            is_looking: AtomicBool::new(false),
         })
     }
 
@@ -129,9 +130,12 @@ impl Cluster {
 
     async fn owner(self: &Arc<Self>, slot: u16) -> Result<Address, StoreFault> {
         if !lock(&self.state).has_map() {
-            let _asking = self.asking.lock().await;
-            if !lock(&self.state).has_map() {
-                self.look_around().await?;
+            // In the background, since whoever asks may have less time than the first nodes take to time out.
+            self.refresh();
+            let mut looked = self.looked.subscribe();
+            let looked = looked.wait_for(Option::is_some).await;
+            if let Ok(Some(Err(fault))) = looked.as_deref() {
+                return Err(fault.clone());
             }
         }
         let owner = lock(&self.state).owner(slot);
@@ -158,14 +162,16 @@ impl Cluster {
 
     /// Has the map drawn anew, in the background.
     fn refresh(self: &Arc<Self>) {
-        if self.is_refreshing.swap(true, Ordering::AcqRel) {
+        if self.is_looking.swap(true, Ordering::AcqRel) {
             return;
         }
-        let refreshing = Refreshing(Arc::clone(self));
+        let looking = Looking(Arc::clone(self));
         tokio::spawn(async move {
-            if let Err(fault) = refreshing.0.look_around().await {
+            let looked = looking.0.look_around().await;
+            if let Err(fault) = &looked {
                 tracing::debug!(%fault, "the map of the cluster is not to be had");
             }
+            looking.0.looked.send_replace(Some(looked));
             sleep(MAP_KEPT).await;
         });
     }
@@ -232,12 +238,12 @@ impl Known {
     }
 }
 
-/// Allows the next refresh, also when its runtime ended.
-struct Refreshing(Arc<Cluster>);
+/// Allows the next look, also when the runtime of this one ended.
+struct Looking(Arc<Cluster>);
 
-impl Drop for Refreshing {
+impl Drop for Looking {
     fn drop(&mut self) {
-        self.0.is_refreshing.store(false, Ordering::Release);
+        self.0.is_looking.store(false, Ordering::Release);
     }
 }
 

@@ -8,10 +8,12 @@ use crate::store::StoreFault;
 use crate::sync::{Mutex, lock};
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, Cmd, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError, Value};
+use std::io::ErrorKind::BrokenPipe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{MutexGuard, Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// The longest wait for an answer. Whoever asks may be in more of a hurry.
@@ -26,15 +28,20 @@ static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 /// A connection. Cheap to clone; what is asked of it after its end fails at once.
 #[derive(Clone)]
 pub(super) struct Connection {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     /// No two connections have the same.
     id: u64,
-    server: Arc<str>,
+    server: String,
     pipe: MultiplexedConnection,
-    health: Arc<Health>,
+    health: Health,
     meter: Meter,
-    in_flight: Arc<Semaphore>,
-    /// Held while subscribing and unsubscribing, so that the server hears them in the order that was decided on.
-    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    in_flight: Semaphore,
+    /// Closed once nobody drives the connection any more.
+    ended: watch::Receiver<()>,
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -65,27 +72,39 @@ impl Connection {
                 Ok::<(), ()>(())
             });
         }
-        let (pipe, driver) = dialler.dial(address, config, &meter).await?;
-        let connection = Self {
+        let (pipe, driving) = dialler.dial(address, config, &meter).await?;
+        let (alive, ended) = watch::channel(());
+        // A task of its own, so that nothing else is looked at whenever bytes come and go.
+        let driver = Driver::start(async move {
+            driving.await;
+            drop(alive);
+        });
+        let shared = Shared {
             id: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
-            server: address.to_string().into(),
+            server: address.to_string(),
             pipe,
-            health: Arc::default(),
+            health: Health::default(),
             meter,
-            in_flight: Arc::new(Semaphore::new(MOST_IN_FLIGHT)),
-            turn: Arc::default(),
+            in_flight: Semaphore::new(MOST_IN_FLIGHT),
+            ended,
+            turn: tokio::sync::Mutex::default(),
         };
-        Ok((connection, driver))
+        Ok((Self { shared: Arc::new(shared) }, driver))
+    }
+
+    /// Held while subscribing and unsubscribing, so that the server hears them in the order that was decided on.
+    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.shared.turn.lock().await
     }
 
     /// Where it leads to, fit for messages.
     pub(super) fn server(&self) -> &str {
-        &self.server
+        &self.shared.server
     }
 
     /// Whether both are the same.
     pub(super) fn is(&self, other: &Self) -> bool {
-        self.id == other.id
+        self.shared.id == other.shared.id
     }
 
     /// Sends `commands` in one write, and waits for the answer to each; errors of the server are answers.
@@ -95,66 +114,75 @@ impl Connection {
         for command in commands {
             pipeline.add_command(command);
         }
-        let mut pipe = self.pipe.clone();
+        let mut pipe = self.shared.pipe.clone();
         self.answered(async move { pipe.send_packed_commands(&pipeline, 0, count).await }).await
     }
 
     /// Is told from now on what is published on `channel`.
     pub(super) async fn subscribe(&self, channel: &[u8]) -> Result<(), StoreFault> {
-        let mut pipe = self.pipe.clone();
+        let mut pipe = self.shared.pipe.clone();
         self.answered(async move { pipe.subscribe(channel).await }).await
     }
 
     /// Is not told any more.
     pub(super) async fn unsubscribe(&self, channel: &[u8]) -> Result<(), StoreFault> {
-        let mut pipe = self.pipe.clone();
+        let mut pipe = self.shared.pipe.clone();
         self.answered(async move { pipe.unsubscribe(channel).await }).await
     }
 
     async fn answered<T>(&self, asked: impl Future<Output = Result<T, RedisError>>) -> Result<T, StoreFault> {
         // Whoever gives up waiting, here or by dropping this, has the connection looked at.
-        let mut waiting = Waiting { health: Some(&self.health) };
-        let within = timeout(ANSWER_WITHIN, async {
-            let _place = self.in_flight.acquire().await;
+        let mut waiting = Waiting { health: Some(&self.shared.health) };
+        let mut within = pin!(timeout(ANSWER_WITHIN, async {
+            let _place = self.shared.in_flight.acquire().await;
             asked.await
-        });
-        let Ok(answer) = within.await else {
-            return Err(fault::timed_out(&self.server, "no answer", ANSWER_WITHIN));
+        }));
+        let mut ended = self.shared.ended.clone();
+        let answer = tokio::select! {
+            biased;
+            answer = &mut within => answer,
+            // What was handed over in the moment of the end lies where nobody will look for it. What was answered
+            // before it is there.
+            _ = ended.changed() => {
+                let answer = timeout(Duration::ZERO, within).await;
+                Ok(answer.ok().and_then(Result::ok).unwrap_or_else(|| Err(std::io::Error::from(BrokenPipe).into())))
+            }
+        };
+        let Ok(answer) = answer else {
+            return Err(fault::timed_out(&self.shared.server, "no answer", ANSWER_WITHIN));
         };
         waiting.health = None;
-        self.meter.reset();
-        answer.map_err(|error| match error.code() {
-            Some(_) => fault::broken(&self.server, &error),
-            None => {
-                // A closed connection tells it to everyone; the reason, if the server gave one, was told before.
-                let retired = lock(&self.health.retired).clone();
-                retired.unwrap_or_else(|| fault::broken(&self.server, &error))
-            }
+        self.shared.meter.reset();
+        answer.map_err(|error| {
+            // A closed connection looks the same to everyone; why it was given up was told before.
+            let reason = lock(&self.shared.health.retired).clone().filter(|_| error.code().is_none());
+            reason.unwrap_or_else(|| fault::broken(&self.shared.server, &error))
         })
     }
 
     /// Gives the connection up for `reason`: another one may lead elsewhere, or log in anew.
     pub(super) fn retire(&self, reason: StoreFault) {
-        lock(&self.health.retired).get_or_insert(reason);
-        self.health.retiring.notify_one();
+        lock(&self.shared.health.retired).get_or_insert(reason);
+        self.shared.health.retiring.notify_one();
     }
 
     /// Ends with the reason why the connection is to be given up, once there is one.
     pub(super) async fn ailing(&self, since: Instant) -> StoreFault {
         loop {
             tokio::select! {
-                () = self.health.retiring.notified() => {
+                () = self.shared.health.retiring.notified() => {
                     sleep_until(since + KEPT_AT_LEAST).await;
-                    if let Some(reason) = lock(&self.health.retired).clone() {
+                    let reason = lock(&self.shared.health.retired).clone();
+                    if let Some(reason) = reason {
                         return reason;
                     }
                 }
-                () = self.health.suspected.notified() => {
-                    let ping = async { self.pipe.clone().send_packed_command(&::redis::cmd("PING")).await };
+                () = self.shared.health.suspected.notified() => {
+                    let ping = async { self.shared.pipe.clone().send_packed_command(&::redis::cmd("PING")).await };
                     match timeout(ANSWER_WITHIN, ping).await {
                         Ok(Ok(_)) => {}
-                        Ok(Err(error)) => return fault::broken(&self.server, &error),
-                        Err(_) => return fault::timed_out(&self.server, "no answer to a ping", ANSWER_WITHIN),
+                        Ok(Err(error)) => return fault::broken(&self.shared.server, &error),
+                        Err(_) => return fault::timed_out(&self.shared.server, "no answer to a ping", ANSWER_WITHIN),
                     }
                 }
             }

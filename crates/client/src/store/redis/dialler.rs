@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
@@ -28,8 +29,30 @@ pub(super) struct Dialler {
     pub(super) protocol: ProtocolVersion,
 }
 
-/// Reads and writes as long as it is polled; over once the connection is.
-pub(super) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Reads and writes, as long as it is polled.
+pub(super) type Driving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The task that reads and writes; the connection is over with it.
+pub(super) struct Driver {
+    task: JoinHandle<()>,
+}
+
+impl Driver {
+    pub(super) fn start(driving: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { task: tokio::spawn(driving) }
+    }
+
+    /// Waits for its end.
+    pub(super) async fn ended(&mut self) {
+        let _ended = (&mut self.task).await;
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
 
 /// Counts what came since the last answer.
 #[derive(Clone, Default)]
@@ -49,7 +72,7 @@ impl Dialler {
         address: &Address,
         config: AsyncConnectionConfig,
         meter: &Meter,
-    ) -> Result<(MultiplexedConnection, Driver), StoreFault> {
+    ) -> Result<(MultiplexedConnection, Driving), StoreFault> {
         let server = address.to_string();
         let mut socket = self.socket(address, &server).await?;
         if let Some(command) = login_command(&self.login) {
@@ -61,10 +84,10 @@ impl Dialler {
             .set_skip_set_lib_name();
         let metered = Metered { socket, meter: meter.clone() };
         let config = config.set_response_timeout(None);
-        let (connection, driver) = MultiplexedConnection::new_with_config(&info, metered, config)
+        let (connection, driving) = MultiplexedConnection::new_with_config(&info, metered, config)
             .await
             .map_err(|error| fault::broken(&server, &error))?;
-        Ok((connection, Box::pin(driver)))
+        Ok((connection, Box::pin(driving)))
     }
 
     async fn socket(&self, address: &Address, server: &str) -> Result<Box<dyn Socket>, StoreFault> {

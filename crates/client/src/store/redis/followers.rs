@@ -11,6 +11,8 @@ use tokio::sync::{Notify, watch};
 #[derive(Default)]
 pub(super) struct Followers {
     channels: Mutex<HashMap<Box<[u8]>, Followed>>,
+    /// What the server may go on telling over a connection, though nobody follows it there any more.
+    left: Mutex<Vec<(Box<[u8]>, Connection)>>,
     /// There is something to settle: somebody left, or a connection came or went.
     unsettled: Notify,
 }
@@ -82,7 +84,7 @@ impl Followers {
 
     /// Has `channel` told over `connection`; done when the server confirmed it.
     pub(super) async fn settle(&self, channel: &[u8], connection: &Connection) -> Result<(), StoreFault> {
-        let _turn = connection.turn.lock().await;
+        let _turn = connection.turn().await;
         let before = {
             let mut channels = lock(&self.channels);
             let Some(followed) = channels.get_mut(channel) else {
@@ -94,6 +96,11 @@ impl Followers {
             // Told before the server is: whoever is dropped while it waits leaves a trace to clean up by.
             std::mem::replace(&mut followed.told_over, ToldOver::Asked(connection.clone()))
         };
+        // In a cluster, a node that handed the slot over goes on telling.
+        if let Some(elsewhere) = before.connection().filter(|before| !before.is(connection)) {
+            lock(&self.left).push((channel.into(), elsewhere.clone()));
+            self.unsettled.notify_one();
+        }
         connection.subscribe(channel).await?;
         if let Some(followed) = lock(&self.channels).get_mut(channel) {
             followed.told_over = ToldOver::Confirmed(connection.clone());
@@ -117,31 +124,21 @@ impl Followers {
 
     /// Leaves the channels that nobody follows any more.
     pub(super) async fn leave(&self) {
-        let left: Vec<_> = {
-            let mut channels = lock(&self.channels);
-            channels.retain(|_, followed| {
-                followed.changes.receiver_count() > 0 || followed.told_over.connection().is_some()
-            });
-            let left = channels.iter().filter(|(_, followed)| followed.changes.receiver_count() == 0);
-            left.filter_map(|(channel, followed)| {
-                Some((channel.clone(), followed.told_over.connection()?.clone()))
-            })
-            .collect()
-        };
+        lock(&self.channels).retain(|channel, followed| {
+            let is_followed = followed.changes.receiver_count() > 0;
+            if !is_followed && let Some(connection) = followed.told_over.connection() {
+                lock(&self.left).push((channel.clone(), connection.clone()));
+            }
+            is_followed
+        });
+        let left = std::mem::take(&mut *lock(&self.left));
         for (channel, connection) in left {
-            let _turn = connection.turn.lock().await;
-            let is_left = {
-                let mut channels = lock(&self.channels);
-                let is_left = channels.get(&channel).is_some_and(|followed| {
-                    let over = followed.told_over.connection();
-                    followed.changes.receiver_count() == 0 && over.is_some_and(|over| over.is(&connection))
-                });
-                if is_left {
-                    channels.remove(&channel);
-                }
-                is_left
-            };
-            if is_left {
+            let _turn = connection.turn().await;
+            // Somebody may have come since.
+            let is_followed = lock(&self.channels).get(&channel).is_some_and(|followed| {
+                followed.told_over.connection().is_some_and(|over| over.is(&connection))
+            });
+            if !is_followed {
                 // On a connection that is over there is nothing to leave.
                 let _answer = connection.unsubscribe(&channel).await;
             }

@@ -57,6 +57,9 @@ impl Link {
     /// The connection: waited for when it is being made for the first time, or again after it broke; not waited
     /// for when that failed.
     pub(super) async fn connection(&self) -> Result<Connection, StoreFault> {
+        if let Some(connection) = self.connected() {
+            return Ok(connection);
+        }
         let mut state = self.kept_up();
         let state = state.wait_for(|state| !matches!(state, State::Connecting)).await;
         match state.as_deref() {
@@ -76,7 +79,8 @@ impl Link {
     /// The connection, if there is one now.
     pub(super) fn connected(&self) -> Option<Connection> {
         let state = lock(&self.state);
-        match &*state.as_ref()?.borrow() {
+        let state = state.as_ref().filter(|state| state.has_changed().is_ok())?;
+        match &*state.borrow() {
             State::Up(connection) => Some(connection.clone()),
             State::Connecting | State::Down(_) => None,
         }
@@ -129,7 +133,7 @@ async fn one_life(route: &Route, state: &watch::Sender<State>, failures: &mut u3
     state.send_replace(State::Up(connection.clone()));
     route.followers.unsettled();
     let fault = tokio::select! {
-        () = &mut driver => fault::unreachable(connection.server(), "the connection broke"),
+        () = driver.ended() => fault::unreachable(connection.server(), "the connection broke"),
         fault = connection.ailing(since) => fault,
     };
     tracing::debug!(%fault, "a connection to the store is over");

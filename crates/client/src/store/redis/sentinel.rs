@@ -20,7 +20,7 @@ pub(super) struct Sentinels {
     addresses: Vec<Address>,
     master_name: String,
     dialler: Dialler,
-    /// The one that answered last.
+    /// The one that told the master last, or the one behind those that did not or told a wrong one.
     first: AtomicUsize,
 }
 
@@ -39,9 +39,9 @@ impl Sentinels {
         dialler: &Dialler,
         followers: Option<Arc<Followers>>,
     ) -> Result<(Connection, Driver), StoreFault> {
-        let address = self.find().await?;
-        let (connection, mut driver) = Connection::open(dialler, &address, followers).await?;
-        let role = driven(&mut driver, &connection, ::redis::cmd("ROLE")).await?;
+        let (index, address) = self.find().await?;
+        let (connection, driver) = Connection::open(dialler, &address, followers).await?;
+        let role = asked(&connection, ::redis::cmd("ROLE")).await?;
         if let Some(error) = error_in(&role) {
             return Err(fault::refused(connection.server(), error));
         }
@@ -52,11 +52,12 @@ impl Sentinels {
             let detail = format!("{address}: it is not the master that the sentinels took it for");
             return Err(StoreFault::new(StoreFaultKind::Unwritable, detail));
         }
+        self.first.store(index, Ordering::Relaxed);
         Ok((connection, driver))
     }
 
     /// Asks one after the other, beginning with the one that answered last.
-    async fn find(&self) -> Result<Address, StoreFault> {
+    async fn find(&self) -> Result<(usize, Address), StoreFault> {
         let first = self.first.load(Ordering::Relaxed);
         let mut last = fault::unreachable(&self.master_name, "there is no sentinel to ask");
         for turn in 0..self.addresses.len() {
@@ -68,11 +69,10 @@ impl Sentinels {
                 Ok(found) => found,
                 Err(_) => Err(fault::timed_out(&sentinel.to_string(), "no answer", SENTINEL_WITHIN)),
             };
+            // Until it proves right: one that is cut off from the others goes on telling the old master.
+            self.first.store(index + 1, Ordering::Relaxed);
             match found {
-                Ok(address) => {
-                    self.first.store(index, Ordering::Relaxed);
-                    return Ok(address);
-                }
+                Ok(address) => return Ok((index, address)),
                 Err(fault) => last = fault,
             }
         }
@@ -83,10 +83,10 @@ impl Sentinels {
     }
 
     async fn told_by(&self, sentinel: &Address) -> Result<Address, StoreFault> {
-        let (connection, mut driver) = Connection::open(&self.dialler, sentinel, None).await?;
+        let (connection, _driver) = Connection::open(&self.dialler, sentinel, None).await?;
         let mut command = ::redis::cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master_name);
-        let answer = driven(&mut driver, &connection, command).await?;
+        let answer = asked(&connection, command).await?;
         if let Some(error) = error_in(&answer) {
             return Err(fault::refused(connection.server(), error));
         }
@@ -111,15 +111,7 @@ fn address_in(sentinel: &Address, parts: &[Value]) -> Option<Address> {
     Address::beside(sentinel, std::str::from_utf8(host).ok()?, port)
 }
 
-/// Asks over a connection that nobody drives yet.
-pub(super) async fn driven(
-    driver: &mut Driver,
-    connection: &Connection,
-    command: Cmd,
-) -> Result<Value, StoreFault> {
-    let answers = tokio::select! {
-        answers = connection.ask(vec![command]) => answers?,
-        () = driver => return Err(fault::unreachable(connection.server(), "the connection broke")),
-    };
+async fn asked(connection: &Connection, command: Cmd) -> Result<Value, StoreFault> {
+    let answers = connection.ask(vec![command]).await?;
     answers.into_iter().next().ok_or_else(|| fault::malformed(connection.server(), "there is no answer"))
 }
