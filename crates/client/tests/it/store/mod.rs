@@ -3,3 +3,4 @@
 mod conformance;
 #[cfg(unix)]
 mod file;
+mod redis;

@@ -2,6 +2,7 @@
 //! a real socket.
 
 pub(crate) mod fleet;
+pub(crate) mod redis_server;
 pub(crate) mod socket;
 
 use bytes::Bytes;
