@@ -13,6 +13,7 @@ const BENCHMARKS: &[Benchmark] = &[
     Benchmark { name: "hit_path", package: "jeton" },
     Benchmark { name: "sign", package: "jeton-proto" },
     Benchmark { name: "token_endpoint", package: "jeton-server" },
+    Benchmark { name: "shared_read", package: "jeton" },
 ];
 
 /// Runs every benchmark, one after the other.
