@@ -52,17 +52,20 @@ fn doc_tests(root: &Path) -> Step {
 ///
 /// The command line and the client library are both called `jeton` and would write to one folder of documentation
 /// at the same time: they are documented one after the other, the library last.
-fn checks(root: &Path) -> [Step; 7] {
+fn checks(root: &Path) -> [Step; 9] {
     let doc = |name, words| Step::cargo(name, root, words).environment("RUSTDOCFLAGS", "-D warnings");
     [
         Step::cargo("fmt", root, "fmt --all --check").hint("`cargo fmt --all` mends it"),
         Step::cargo("clippy", root, "clippy --workspace --all-targets -- -D warnings"),
+        // What the tests of the workspace are built with has every feature.
+        Step::cargo("jeton by default", root, "check -p jeton"),
         Step::cargo("jeton without features", root, "check -p jeton --no-default-features"),
+        Step::cargo("jeton with redis alone", root, "check -p jeton --no-default-features --features redis"),
         Step::cargo("jeton-guard without features", root, "check -p jeton-guard --no-default-features"),
         Step::cargo("deny", root, "deny check bans licenses sources")
             .hint("deny.toml says what is allowed and why"),
         doc("doc of the command line", "doc --no-deps -p jeton-cli"),
-        doc("doc", "doc --no-deps --workspace --exclude jeton-cli"),
+        doc("doc", "doc --no-deps --workspace --exclude jeton-cli --features jeton/redis"),
     ]
 }
 

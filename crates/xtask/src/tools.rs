@@ -21,6 +21,12 @@ const SYSTEM_TOOLS: &[SystemTool] = &[
         probe: &["python3", "-c", "import venv, ensurepip"],
         packages: &["python3", "python3-venv"],
     },
+    // The tests start servers of their own, on ports of their own; the one that a package may start is left alone.
+    SystemTool {
+        name: "redis-server with redis-cli",
+        probe: &["sh", "-c", "redis-server --version && redis-cli --version"],
+        packages: &["redis-server"],
+    },
 ];
 
 /// What libFuzzer, which is C++, is compiled with.
