@@ -254,7 +254,11 @@ impl Sortie {
                     let pause = pause.and_then(|pause| self.pause_of(seat, Instant::now() + pause));
                     let written = self.swap(seat, Some(expected), Writing::Nothing { pause }).await;
                     Self::tell_lease(seat, &written, LeaseOutcome::Released);
-                    return None;
+                    match written {
+                        Ok((version, Swapped::Written { .. })) => Event::Written(version),
+                        Ok((_, Swapped::Conflict(seen))) => Event::Conflict(seen.found),
+                        Err(_) => Event::StoreFailed,
+                    }
                 }
                 Action::Finish(End::Adopted { shared, version }) => {
                     return match self.adopted(seat, shared, version) {
@@ -285,7 +289,10 @@ impl Sortie {
         let writing =
             Writing::Token { obtained_by_store: self.by_store(shared.token.obtained()), shared, life };
         let written = self.swap(seat, expected, writing).await;
-        Self::tell_lease(seat, &written, LeaseOutcome::Published);
+        // Where the store failed, the end of the lease is told of when it is given back.
+        if written.is_ok() {
+            Self::tell_lease(seat, &written, LeaseOutcome::Published);
+        }
         match written {
             Ok((version, Swapped::Written { .. })) => Event::Written(version),
             Ok((_, Swapped::Conflict(seen))) => Event::Conflict(seen.found),

@@ -299,7 +299,12 @@ enum Stage {
         fence: Option<Version>,
         store_millis: u64,
     },
-    Publishing(Shared),
+    Publishing {
+        shared: Shared,
+        fence: Option<Version>,
+    },
+    /// The store did not take the token; it is to have the lease back all the same.
+    Returning(Arc<CachedToken>),
     Releasing,
     Over,
 }
@@ -331,7 +336,7 @@ impl Flight {
             }
             (Stage::Minting { fence, store_millis }, Event::Minted(token)) => {
                 let shared = Shared { token, sequence: self.newest.next(store_millis) };
-                self.stage = Stage::Publishing(shared.clone());
+                self.stage = Stage::Publishing { shared: shared.clone(), fence };
                 Action::Publish { expected: fence.or(self.wish.seen), shared }
             }
             (Stage::Minting { fence: Some(expected), .. }, Event::MintFailed { pause }) => {
@@ -339,16 +344,22 @@ impl Flight {
                 Action::Release { expected, pause }
             }
             (Stage::Minting { .. } | Stage::Releasing | Stage::Over, _) => Action::Finish(End::Failed),
-            (Stage::Publishing(shared), Event::Written(version)) => Action::Finish(End::Minted {
+            (Stage::Publishing { shared, .. }, Event::Written(version)) => Action::Finish(End::Minted {
                 token: shared.token,
                 published: Some((shared.sequence, version)),
             }),
-            (Stage::Publishing(shared), Event::Conflict(found)) => {
+            (Stage::Publishing { shared, .. }, Event::Conflict(found)) => {
                 self.overtaken(shared, found.as_ref(), now)
             }
-            (Stage::Publishing(shared), _) => {
-                Action::Finish(End::Minted { token: shared.token, published: None })
+            // A store that is full, or that the token is too long for, may have room for this.
+            (Stage::Publishing { shared, fence: Some(expected) }, _) => {
+                self.stage = Stage::Returning(shared.token);
+                Action::Release { expected, pause: None }
             }
+            (
+                Stage::Publishing { shared: Shared { token, .. }, fence: None } | Stage::Returning(token),
+                _,
+            ) => Action::Finish(End::Minted { token, published: None }),
             (Stage::Asking | Stage::Following | Stage::Looking, _) => self.alone(),
         }
     }
@@ -373,7 +384,8 @@ impl Flight {
             Stage::Asking
             | Stage::Following
             | Stage::Looking
-            | Stage::Publishing(_)
+            | Stage::Publishing { .. }
+            | Stage::Returning(_)
             | Stage::Releasing
             | Stage::Over => None,
         }

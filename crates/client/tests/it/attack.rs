@@ -2,6 +2,8 @@
 
 mod bearer;
 mod breaker;
+mod fleet;
+mod fleet_rig;
 mod keeper;
 mod landing;
 mod quota;

@@ -76,6 +76,16 @@ fn t27_a_store_that_fails_costs_nobody_a_token() {
     let action = asking.on(Event::StoreFailed, at(9));
     assert!(matches!(action, Action::Finish(End::Minted { published: None, .. })), "{action:?}");
 
+    // A store that took the lease and not the token is to have the lease back.
+    let mut full = begin(Wish::new(MintReason::Needed));
+    full.on(Event::Leased { version: version(1), store_millis: 0 }, at(0));
+    full.on(Event::Minted(token(1, at(0))), at(9));
+    let action = full.on(Event::StoreFailed, at(9));
+    let Action::Release { expected, pause: None } = action else { panic!("{action:?}") };
+    assert_eq!(expected, version(1));
+    let action = full.on(Event::Written(version(2)), at(9));
+    assert!(matches!(action, Action::Finish(End::Minted { published: None, .. })), "{action:?}");
+
     let mut following = begin(Wish::new(MintReason::Needed));
     let theirs = Found { lease_left: Some(LEASE), ..found(version(1)) };
     assert!(matches!(following.on(Event::Conflict(Some(theirs)), at(0)), Action::Follow { .. }));
