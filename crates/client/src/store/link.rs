@@ -4,7 +4,7 @@ use super::entry::{Entry, Identity, Note};
 use super::seal::{Part, new_version};
 use super::{
     BodyChange, Change, KeyRing, MAX_BODY_BYTES, Reading, RecordName, SharedStore, StoreFault,
-    StoreFaultKind, Subscription, Swap, Version,
+    StoreFaultKind, StoreFuture, Subscription, Swap, Version,
 };
 use crate::sync::{Mutex, lock};
 use crate::telemetry::{StoreOperation, Telemetry, Unusable};
@@ -12,9 +12,12 @@ use bytes::Bytes;
 use jeton_proto::flight::{Found, LONGEST_LEASE, Shared};
 use jeton_proto::lifecycle::TokenId;
 use jeton_proto::time::Moment;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -141,7 +144,7 @@ impl StoreLink {
 
     /// Reads the record at `place`; what is in it is counted from `moment`, which the clock shows when it was read.
     pub(crate) async fn load(&self, place: &Place, moment: impl Fn() -> Moment) -> Result<Seen, StoreFault> {
-        let reading = self.ask(StoreOperation::Load, self.store.load(&place.name)).await?;
+        let reading = self.ask(StoreOperation::Load, || self.store.load(&place.name)).await?;
         Ok(self.open(place, reading, moment()))
     }
 
@@ -156,7 +159,7 @@ impl StoreLink {
         let change = self.sealed(place, draft).ok_or_else(|| {
             StoreFault::new(StoreFaultKind::Unwritable, "the record is too long, or could not be sealed")
         })?;
-        let swapping = self.store.compare_and_swap(&place.name, expected, change);
+        let swapping = || self.store.compare_and_swap(&place.name, expected, change);
         match self.ask(StoreOperation::Swap, swapping).await? {
             Swap::Written { now } => {
                 self.is_well(StoreOperation::Swap, true);
@@ -167,20 +170,20 @@ impl StoreLink {
     }
 
     pub(crate) async fn subscribe(&self, place: &Place) -> Result<Subscription, StoreFault> {
-        self.ask(StoreOperation::Subscribe, self.store.subscribe(&place.name)).await
+        self.ask(StoreOperation::Subscribe, || self.store.subscribe(&place.name)).await
     }
 
     /// Asks the store, unless it is left alone; and notes whether it answered.
-    async fn ask<T>(
+    async fn ask<'a, T>(
         &self,
         operation: StoreOperation,
-        asking: impl Future<Output = Result<T, StoreFault>>,
+        asking: impl FnOnce() -> StoreFuture<'a, T>,
     ) -> Result<T, StoreFault> {
         if !self.answers() {
             return Err(StoreFault::new(StoreFaultKind::LeftAlone, "it did not answer a moment ago"));
         }
         let begun = Instant::now();
-        let answer = self.in_time(asking).await;
+        let answer = self.in_time(unless_it_panics(asking)).await;
         self.telemetry.store_asked(operation, begun.elapsed());
         match &answer {
             Ok(_) => self.is_well(operation, false),
@@ -332,6 +335,17 @@ impl StoreLink {
     }
 }
 
+/// A store that panics is one that does not work: a token is not lost for it, nor fetched again and again.
+async fn unless_it_panics<'a, T>(asking: impl FnOnce() -> StoreFuture<'a, T>) -> Result<T, StoreFault> {
+    let panicked = || StoreFault::new(StoreFaultKind::Malformed, "the store panicked");
+    let mut asking = catch_unwind(AssertUnwindSafe(asking)).map_err(|_| panicked())?;
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| asking.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| Poll::Ready(Err(panicked())))
+    })
+    .await
+}
+
 /// Looks whether a store that was down is back, as long as anybody has it.
 async fn probe(link: Weak<StoreLink>, _probing: Probing) {
     let mut pause = FIRST_PROBE;
@@ -339,7 +353,7 @@ async fn probe(link: Weak<StoreLink>, _probing: Probing) {
         tokio::time::sleep(pause).await;
         let Some(link) = link.upgrade() else { return };
         let name = link.ring.name(PROBED);
-        match link.in_time(link.store.load(&name)).await {
+        match link.in_time(unless_it_panics(|| link.store.load(&name))).await {
             Ok(_) => return link.is_well(StoreOperation::Load, false),
             Err(fault) => link.telemetry.store_fault(fault.kind()),
         }
