@@ -284,6 +284,10 @@ impl Sortie {
     }
 
     async fn publish(&mut self, seat: &Seat, expected: Option<Version>, shared: Shared) -> Event {
+        // A token whose age by the store's clock nobody can tell would live longer where the wall clock is behind.
+        if self.clock.is_none() && matches!(self.look(seat).await, Event::StoreFailed) {
+            return Event::StoreFailed;
+        }
         let now = seat.engine.clock.moment();
         let life = shared.token.left(now);
         let writing =
@@ -361,9 +365,10 @@ impl Sortie {
     /// What the store's clock showed at `moment`, or a little less.
     fn by_store(&self, moment: Moment) -> Option<u64> {
         let (millis, read) = self.clock?;
-        match (moment.since(read), read.since(moment)) {
-            (Some(later), _) => Some(millis.saturating_add(whole_millis(later))),
-            (None, Some(earlier)) => Some(millis.saturating_sub(whole_millis(earlier))),
+        // In this order: where a wall clock that stepped back has both say yes, the token is taken for older.
+        match (read.since(moment), moment.since(read)) {
+            (Some(earlier), _) => Some(millis.saturating_sub(whole_millis(earlier))),
+            (None, Some(later)) => Some(millis.saturating_add(whole_millis(later))),
             (None, None) => None,
         }
     }

@@ -4,7 +4,7 @@
 
 use crate::key::TokenKey;
 use jeton_proto::flight::Sequence;
-use jeton_proto::lifecycle::{CachedToken, Life, TokenId};
+use jeton_proto::lifecycle::{CachedToken, Life, MAX_LIFETIME, TokenId};
 use jeton_proto::secret::Secret;
 use jeton_proto::time::{Moment, Timestamp};
 use jeton_proto::wire::client_auth::ClientAuthMethod;
@@ -194,20 +194,22 @@ impl Entry {
         let by_store =
             self.obtained_by_store.map(|then| Duration::from_millis(store_now.saturating_sub(then)));
         let age = by_wall.max(by_store.unwrap_or_default());
-        let left = self.life.span().checked_sub(age).filter(|left| !left.is_zero())?;
+        // Nobody is believed to have been granted more, whoever sealed it.
+        let life = of_length(self.life, self.life.span().min(MAX_LIFETIME));
+        let left = life.span().checked_sub(age).filter(|left| !left.is_zero())?;
         let (obtained, life) = match now.checked_sub(age) {
-            Some(obtained) => (obtained, self.life),
+            Some(obtained) => (obtained, life),
             // It is older than this boot of the machine.
-            None => (now, shortened(self.life, left)),
+            None => (now, of_length(life, left)),
         };
         CachedToken::new(self.access_token.clone(), self.granted_scope.clone(), obtained, life).ok()
     }
 }
 
-fn shortened(life: Life, left: Duration) -> Life {
+fn of_length(life: Life, span: Duration) -> Life {
     match life {
-        Life::Stated(_) => Life::Stated(left),
-        Life::Assumed(_) => Life::Assumed(left),
+        Life::Stated(_) => Life::Stated(span),
+        Life::Assumed(_) => Life::Assumed(span),
     }
 }
 
@@ -385,6 +387,9 @@ mod tests {
         assert_eq!(left(0, 0), Some(300), "both stepped back");
         assert_eq!(left(1_300_000, 2_000_000), None);
         assert_eq!(left(1_000_000, 2_300_000), None);
+        let endless = Entry { life: Life::Stated(Duration::MAX), ..entry() };
+        let endless = endless.token(1_000_000, now(2_000_000)).unwrap();
+        assert_eq!(endless.left(now(2_000_000)), MAX_LIFETIME);
         let booted = Moment::new(Timestamp::from_unix_millis(2_100_000), Some(Duration::from_secs(5)));
         let token = entry().token(1_100_000, booted).unwrap();
         assert_eq!((token.left(booted).as_secs(), token.expires_at().as_unix_millis()), (200, 2_300_000));

@@ -142,10 +142,12 @@ impl StoreLink {
         !self.is_left_alone.load(Ordering::Relaxed)
     }
 
-    /// Reads the record at `place`; what is in it is counted from `moment`, which the clock shows when it was read.
+    /// Reads the record at `place`; what is in it is counted from what `moment` shows when it is asked.
     pub(crate) async fn load(&self, place: &Place, moment: impl Fn() -> Moment) -> Result<Seen, StoreFault> {
+        // As it was before: what passed on the way belongs to the token's age.
+        let asked = moment();
         let reading = self.ask(StoreOperation::Load, || self.store.load(&place.name)).await?;
-        Ok(self.open(place, reading, moment()))
+        Ok(self.open(place, reading, asked))
     }
 
     /// Makes a change, if the version there is `expected`.
@@ -159,13 +161,14 @@ impl StoreLink {
         let change = self.sealed(place, draft).ok_or_else(|| {
             StoreFault::new(StoreFaultKind::Unwritable, "the record is too long, or could not be sealed")
         })?;
+        let asked = moment();
         let swapping = || self.store.compare_and_swap(&place.name, expected, change);
         match self.ask(StoreOperation::Swap, swapping).await? {
             Swap::Written { now } => {
                 self.is_well(StoreOperation::Swap, true);
                 Ok(Swapped::Written { now })
             }
-            Swap::Conflict(reading) => Ok(Swapped::Conflict(self.open(place, reading, moment()))),
+            Swap::Conflict(reading) => Ok(Swapped::Conflict(self.open(place, reading, asked))),
         }
     }
 

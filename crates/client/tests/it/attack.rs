@@ -3,6 +3,7 @@
 mod bearer;
 mod breaker;
 mod fleet;
+mod fleet_lives;
 mod fleet_rig;
 mod keeper;
 mod landing;
