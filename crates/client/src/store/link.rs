@@ -15,7 +15,6 @@ use jeton_proto::time::Moment;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
@@ -28,6 +27,10 @@ const TIMEOUT_TURNS: u32 = 10;
 /// How soon a store that was down is looked at again, and how rarely after a while.
 const FIRST_PROBE: Duration = Duration::from_millis(250);
 const LONGEST_PROBE: Duration = Duration::from_secs(2);
+/// How much later than it meant to a probe may look before another takes its place.
+const PROBE_GRACE: Duration = Duration::from_secs(1);
+/// How long a flight waits for leave to be told of changes.
+const TOLD_WITHIN: Duration = Duration::from_millis(100);
 /// The longest pause that another process is believed, as the longest `Retry-After`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 /// How long a record that says nothing but that a flight ended is kept.
@@ -48,8 +51,8 @@ pub(crate) struct StoreLink {
     pub(crate) lease: Duration,
     timeout: Duration,
     health: Mutex<Health>,
-    /// Whether a probe is to find out when the store is back.
-    is_left_alone: AtomicBool,
+    /// The probe that is to find out when the store is back.
+    probing: Mutex<Probing>,
     telemetry: Telemetry,
     myself: Weak<Self>,
 }
@@ -123,7 +126,7 @@ impl StoreLink {
             lease,
             timeout,
             health: Mutex::default(),
-            is_left_alone: AtomicBool::new(false),
+            probing: Mutex::default(),
             telemetry,
             myself: Weak::clone(myself),
         })
@@ -139,7 +142,7 @@ impl StoreLink {
 
     /// Whether it is worth asking.
     pub(crate) fn answers(&self) -> bool {
-        !self.is_left_alone.load(Ordering::Relaxed)
+        !lock(&self.probing).is_under_way(Instant::now())
     }
 
     /// Reads the record at `place`; what is in it is counted from what `moment` shows when it is asked.
@@ -173,7 +176,11 @@ impl StoreLink {
     }
 
     pub(crate) async fn subscribe(&self, place: &Place) -> Result<Subscription, StoreFault> {
-        self.ask(StoreOperation::Subscribe, || self.store.subscribe(&place.name)).await
+        let subscribing = self.ask(StoreOperation::Subscribe, || self.store.subscribe(&place.name));
+        // Looking does for the rest of a flight as well, so nobody waits for long for this.
+        let in_time = tokio::time::timeout(TOLD_WITHIN.min(self.timeout), subscribing).await;
+        in_time
+            .unwrap_or_else(|_| Err(StoreFault::new(StoreFaultKind::TimedOut, "it does not tell of changes")))
     }
 
     /// Asks the store, unless it is left alone; and notes whether it answered.
@@ -190,7 +197,7 @@ impl StoreLink {
         self.telemetry.store_asked(operation, begun.elapsed());
         match &answer {
             Ok(_) => self.is_well(operation, false),
-            Err(fault) => self.is_ill(fault),
+            Err(fault) => self.is_ill(operation, fault),
         }
         answer
     }
@@ -229,7 +236,7 @@ impl StoreLink {
         );
     }
 
-    fn is_ill(&self, fault: &StoreFault) {
+    fn is_ill(&self, operation: StoreOperation, fault: &StoreFault) {
         let kind = fault.kind();
         self.telemetry.store_fault(kind);
         let first = lock(&self.health).trouble.replace(kind).is_none();
@@ -238,23 +245,37 @@ impl StoreLink {
             tracing::warn!(store = self.store.kind(), %fault,
                 "the shared store does not work; this process goes on by itself, and uses it again when it does");
         }
-        match kind {
-            StoreFaultKind::Unreachable | StoreFaultKind::TimedOut => self.leave_alone(),
+        match (kind, operation) {
+            // Who is not told of changes looks for them.
+            (_, StoreOperation::Subscribe) => {}
+            (StoreFaultKind::Unreachable | StoreFaultKind::TimedOut, _) => self.leave_alone(),
             // These come at once, and what can be read still can be.
-            StoreFaultKind::Denied
-            | StoreFaultKind::Unwritable
-            | StoreFaultKind::Malformed
-            | StoreFaultKind::LeftAlone => {}
+            (
+                StoreFaultKind::Denied
+                | StoreFaultKind::Unwritable
+                | StoreFaultKind::Malformed
+                | StoreFaultKind::LeftAlone,
+                _,
+            ) => {}
         }
     }
 
     /// From now on nobody waits for it, until a probe in the background finds it back.
     fn leave_alone(&self) {
         let Ok(runtime) = Handle::try_current() else { return };
-        if !self.is_left_alone.swap(true, Ordering::Relaxed) {
-            let probing = Probing(Weak::clone(&self.myself));
-            runtime.spawn(probe(Weak::clone(&self.myself), probing));
+        let mut probing = lock(&self.probing);
+        if probing.is_under_way(Instant::now()) {
+            return;
         }
+        let serial = probing.begin(self.probe_again_by(FIRST_PROBE));
+        // Freed first: a runtime that has shut down drops the task, and the probe in it, at once.
+        drop(probing);
+        runtime.spawn(Probe { link: Weak::clone(&self.myself), serial }.run());
+    }
+
+    /// When a probe that is driven will have looked, and looked once more after `pause`.
+    fn probe_again_by(&self, pause: Duration) -> Instant {
+        Instant::now() + pause + self.timeout * 2 + PROBE_GRACE
     }
 
     fn open(&self, place: &Place, reading: Reading, moment: Moment) -> Seen {
@@ -349,28 +370,64 @@ async fn unless_it_panics<'a, T>(asking: impl FnOnce() -> StoreFuture<'a, T>) ->
     .await
 }
 
+/// Which probe is under way.
+#[derive(Default)]
+struct Probing {
+    /// Until when it will have looked again: one on a runtime that nobody drives keeps nobody from asking.
+    until: Option<Instant>,
+    /// Counts the probes, so that one whose place was taken ends.
+    serial: u64,
+}
+
+impl Probing {
+    fn is_under_way(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+
+    fn begin(&mut self, until: Instant) -> u64 {
+        self.serial = self.serial.wrapping_add(1);
+        self.until = Some(until);
+        self.serial
+    }
+}
+
 /// Looks whether a store that was down is back, as long as anybody has it.
-async fn probe(link: Weak<StoreLink>, _probing: Probing) {
-    let mut pause = FIRST_PROBE;
-    loop {
-        tokio::time::sleep(pause).await;
-        let Some(link) = link.upgrade() else { return };
-        let name = link.ring.name(PROBED);
-        match link.in_time(unless_it_panics(|| link.store.load(&name))).await {
-            Ok(_) => return link.is_well(StoreOperation::Load, false),
-            Err(fault) => link.telemetry.store_fault(fault.kind()),
+struct Probe {
+    link: Weak<StoreLink>,
+    serial: u64,
+}
+
+impl Probe {
+    async fn run(self) {
+        let mut pause = FIRST_PROBE;
+        loop {
+            tokio::time::sleep(pause).await;
+            let Some(link) = self.link.upgrade() else { return };
+            pause = (pause * 2).min(LONGEST_PROBE);
+            {
+                let mut probing = lock(&link.probing);
+                if probing.serial != self.serial {
+                    return;
+                }
+                probing.until = Some(link.probe_again_by(pause));
+            }
+            let name = link.ring.name(PROBED);
+            match link.in_time(unless_it_panics(|| link.store.load(&name))).await {
+                Ok(_) => return link.is_well(StoreOperation::Load, false),
+                Err(fault) => link.telemetry.store_fault(fault.kind()),
+            }
         }
-        pause = (pause * 2).min(LONGEST_PROBE);
     }
 }
 
 /// However a probe ends, even with the runtime that it runs on, the store is asked again afterwards.
-struct Probing(Weak<StoreLink>);
-
-impl Drop for Probing {
+impl Drop for Probe {
     fn drop(&mut self) {
-        if let Some(link) = self.0.upgrade() {
-            link.is_left_alone.store(false, Ordering::Relaxed);
+        if let Some(link) = self.link.upgrade() {
+            let mut probing = lock(&link.probing);
+            if probing.serial == self.serial {
+                probing.until = None;
+            }
         }
     }
 }

@@ -1,8 +1,12 @@
 //! A fleet whose store fails at the wrong moment, or in the wrong way.
 
 use super::fleet_rig::{Asked, Does, Rigged, longest, waits};
-use crate::support::{millis, secs};
+use super::{runtime, within};
+use crate::support::{key, millis, secs};
 use jeton::store::StoreFaultKind;
+use jeton::{RefreshAhead, SystemClock};
+use std::sync::Arc;
+use tokio::time::sleep;
 
 const ALL_ASKED: [Asked; 5] = [Asked::Load, Asked::Lease, Asked::Publish, Asked::Release, Asked::Subscribe];
 
@@ -37,4 +41,50 @@ async fn t31_a_store_that_takes_no_token_makes_nobody_wait_for_the_lease() {
         assert!(outcomes.iter().all(|(outcome, _)| outcome.is_ok()));
         assert!(longest(&outcomes) <= millis(300), "{does:?}: {:?}", longest(&outcomes));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r2_3_a_store_that_cannot_tell_of_changes_is_shared_all_the_same() {
+    let faults = [
+        Does::Fails(StoreFaultKind::Unreachable),
+        Does::Fails(StoreFaultKind::Denied),
+        Does::Hangs,
+        Does::ItAndHangs,
+    ];
+    for does in faults {
+        let fleet = Rigged::granting(3600);
+        fleet.endpoint.set_latency(millis(300));
+        fleet.store.plays(move |asked| if asked == Asked::Subscribe { does } else { Does::It });
+        let outcomes = waits(&fleet.managers(8), 5).await;
+        assert!(outcomes.iter().all(|(outcome, _)| outcome.is_ok()));
+        assert_eq!(fleet.endpoint.requests(), 1, "{does:?}");
+        assert!(longest(&outcomes) <= millis(600), "{does:?}: {:?}", longest(&outcomes));
+    }
+}
+
+#[test]
+fn t12_a_probe_on_a_runtime_that_nobody_drives_does_not_keep_the_store_out_for_ever() {
+    let loads = within(secs(30), || {
+        let first = runtime();
+        let (fleet, manager) = first.block_on(async {
+            let fleet = Rigged::granting(3600);
+            let builder = fleet.builder_on(&fleet.endpoint, Arc::new(SystemClock));
+            let builder = builder.store_timeout(millis(50)).refresh_ahead(RefreshAhead::OnDemand);
+            (fleet, builder.build().unwrap())
+        });
+        fleet.store.plays(|_| Does::Hangs);
+        first.block_on(async { manager.token(&key()).await.unwrap() });
+        fleet.store.plays(|_| Does::It);
+        // The first runtime is there, and nobody drives it.
+        let second = runtime();
+        second.block_on(async {
+            sleep(secs(3)).await;
+            let before = fleet.store.asked(Asked::Lease);
+            let token = manager.token(&key()).await.unwrap();
+            manager.reject(&key(), &token);
+            manager.token(&key()).await.unwrap();
+            fleet.store.asked(Asked::Lease) - before
+        })
+    });
+    assert!(loads > 0, "the store works, and nobody asks it");
 }
