@@ -247,9 +247,13 @@ impl Sortie {
 
     /// Gives a token that another process published in the meantime.
     async fn write(&mut self, seat: &Seat, mut action: Action) -> Option<Arc<CachedToken>> {
+        let mut place = None;
         loop {
             let event = match action {
-                Action::Publish { expected, shared } => self.publish(seat, expected, shared).await,
+                Action::Publish { expected, shared } => {
+                    place = Some(shared.sequence);
+                    self.publish(seat, expected, shared).await
+                }
                 Action::Release { expected, pause } => {
                     let pause = pause.and_then(|pause| self.pause_of(seat, Instant::now() + pause));
                     let written = self.swap(seat, Some(expected), Writing::Nothing { pause }).await;
@@ -267,9 +271,11 @@ impl Sortie {
                     };
                 }
                 Action::Finish(End::Minted { token, published }) => {
+                    let mut known = lock(&self.berth.known);
+                    // One that could not be shared, as far as is known, has its place too: it does not come back.
+                    known.newest = known.newest.max(place.unwrap_or_default());
                     if let Some((sequence, version)) = published {
-                        let held = Some((token.id(), sequence));
-                        *lock(&self.berth.known) = Known { version: Some(version), held, newest: sequence };
+                        (known.version, known.held) = (Some(version), Some((token.id(), sequence)));
                     }
                     return None;
                 }

@@ -88,3 +88,22 @@ fn t12_a_probe_on_a_runtime_that_nobody_drives_does_not_keep_the_store_out_for_e
     });
     assert!(loads > 0, "the store works, and nobody asks it");
 }
+
+#[tokio::test(start_paused = true)]
+async fn t27_a_rejected_token_does_not_come_back_from_a_store_that_was_down_meanwhile() {
+    let fleet = Rigged::granting(3600);
+    // It was published, though nobody said so.
+    fleet.store.plays(|asked| if asked == Asked::Publish { Does::ItAndHangs } else { Does::It });
+    let manager = fleet.manager();
+    let first = manager.token(&key()).await.unwrap();
+    sleep(secs(5)).await;
+    fleet.store.plays(|_| Does::Fails(StoreFaultKind::Unwritable));
+    manager.reject(&key(), &first);
+    let second = manager.token(&key()).await.unwrap();
+    assert_eq!(second.access_token(), "token-2");
+    fleet.store.plays(|_| Does::It);
+    sleep(secs(100)).await;
+    manager.reject(&key(), &second);
+    let third = manager.token(&key()).await.unwrap();
+    assert_eq!(third.access_token(), "token-3", "the first one was rejected long ago");
+}
