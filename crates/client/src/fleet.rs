@@ -8,7 +8,7 @@ use crate::store::{StoreFault, StoreFaultKind, Subscription, Version};
 use crate::sync::{Mutex, lock};
 use crate::telemetry::{LeaseOutcome, Unusable};
 use jeton_proto::backoff::FailureClass;
-use jeton_proto::flight::{Action, End, Event, Flight, Found, Sequence, Shared, Wish};
+use jeton_proto::flight::{Action, End, Event, Flight, Found, LOOK_AGAIN_AFTER, Sequence, Shared, Wish};
 use jeton_proto::lifecycle::{CachedToken, TokenId};
 use jeton_proto::time::Moment;
 use std::collections::VecDeque;
@@ -119,7 +119,7 @@ impl Sortie {
                     }
                     Event::Woken
                 }
-                Action::Mint => return self.mint(seat).await.map(Brought::Minted),
+                Action::Mint => return self.mint(seat).await,
                 Action::Finish(end) => return self.ended(seat, end),
                 // Both come after the minting alone.
                 Action::Publish { .. } | Action::Release { .. } => return Ok(Brought::Nothing),
@@ -196,13 +196,32 @@ impl Sortie {
         }
     }
 
-    /// Asks the server, and prolongs the lease as long as that takes.
-    async fn mint(&mut self, seat: &Seat) -> Result<Arc<CachedToken>, Mishap> {
+    /// Asks the server. As long as that takes it prolongs the lease; or where another has that for longer than this flight
+    /// could wait, it goes on looking what comes of it.
+    async fn mint(&mut self, seat: &Seat) -> Result<Brought, Mishap> {
         tokio::select! {
             biased;
-            minted = minting::mint(seat) => minted,
-            never = self.keep_lease(seat) => match never {},
+            minted = minting::mint(seat) => minted.map(Brought::Minted),
+            brought = self.meanwhile(seat) => Ok(brought),
         }
+    }
+
+    async fn meanwhile(&mut self, seat: &Seat) -> Brought {
+        match self.flight.fence() {
+            Some(_) => match self.keep_lease(seat).await {},
+            None => self.keep_looking(seat).await,
+        }
+    }
+
+    async fn keep_looking(&mut self, seat: &Seat) -> Brought {
+        while !matches!(self.following, Following::NotYet) {
+            self.follow(LOOK_AGAIN_AFTER).await;
+            match self.glance(seat).await {
+                Brought::Nothing => {}
+                brought @ (Brought::Adopted(_) | Brought::Minted(_)) => return brought,
+            }
+        }
+        std::future::pending().await
     }
 
     async fn keep_lease(&mut self, seat: &Seat) -> std::convert::Infallible {

@@ -37,7 +37,7 @@ use std::time::Duration;
 /// How often a flight asks for a lease that another took before it, until it does without.
 const MOST_ROUNDS: u32 = 16;
 /// How long a follower waits to be told before it looks by itself.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+pub const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// A lease that claims to last longer is not believed: the store may be written by others.
 pub const LONGEST_LEASE: Duration = Duration::from_secs(60);
 

@@ -5,6 +5,7 @@ mod breaker;
 mod fleet;
 mod fleet_lives;
 mod fleet_rig;
+mod fleet_waits;
 mod keeper;
 mod landing;
 mod quota;
