@@ -68,6 +68,8 @@ pub(crate) struct Sortie {
     first: Option<Action>,
     /// The versions that this flight wrote, or may have written: a change that is not answered may have been made.
     own: VecDeque<Version>,
+    /// The last of them, as long as the store has not said what became of it.
+    unanswered: Option<Version>,
     following: Following,
     /// The store's clock, and when it showed that.
     clock: Option<(u64, Moment)>,
@@ -99,6 +101,7 @@ impl Sortie {
             flight,
             first: Some(first),
             own: VecDeque::new(),
+            unanswered: None,
             following: Following::NotYet,
             clock: None,
             rejecting: None,
@@ -247,7 +250,12 @@ impl Sortie {
             Settled::Failed { pause } => Event::MintFailed { pause },
         };
         if matches!(event, Event::MintFailed { .. }) && self.flight.fence().is_none() {
-            return land();
+            land();
+            // A lease that may have been written, though nobody said so, is not left there.
+            if let Some(version) = self.unanswered {
+                let _released = self.swap(seat, Some(version), Writing::Nothing { pause: None }).await;
+            }
+            return;
         }
         let action = self.flight.on(event, seat.engine.clock.moment());
         let mut writing = std::pin::pin!(self.write(seat, action));
@@ -351,11 +359,13 @@ impl Sortie {
         if self.own.len() > MOST_VERSIONS {
             self.own.pop_front();
         }
+        self.unanswered = Some(version);
         let clock = &seat.engine.clock;
         let mut expected = expected;
         let mut swaps = 1;
         loop {
             let swapped = self.link.swap(&self.berth.place, expected, &draft, || clock.moment()).await?;
+            self.unanswered = None;
             let seen = match swapped {
                 Swapped::Written { now } => {
                     self.clock = Some((now, clock.moment()));

@@ -6,7 +6,8 @@ use crate::support::{key, millis, secs};
 use jeton::store::StoreFaultKind;
 use jeton::{RefreshAhead, SystemClock};
 use std::sync::Arc;
-use tokio::time::sleep;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 const ALL_ASKED: [Asked; 5] = [Asked::Load, Asked::Lease, Asked::Publish, Asked::Release, Asked::Subscribe];
 
@@ -62,6 +63,45 @@ async fn r2_3_a_store_that_cannot_tell_of_changes_is_shared_all_the_same() {
     }
 }
 
+/// Whatever the store is asked for as its `n`th: that fails so, and everything before and after works.
+#[tokio::test(start_paused = true)]
+async fn r2_4_one_answer_that_goes_wrong_at_any_moment_costs_one_time_out_at_most() {
+    let wrongs = [
+        Does::Fails(StoreFaultKind::Unreachable),
+        Does::Fails(StoreFaultKind::Unwritable),
+        Does::Fails(StoreFaultKind::Malformed),
+        Does::Hangs,
+        Does::ItAndHangs,
+        Does::ItAndIsLate(millis(400)),
+        Does::Panics,
+    ];
+    for wrong in wrongs {
+        for nth in 0..24 {
+            let fleet = Rigged::granting(600);
+            let mut count = 0;
+            fleet.store.plays(move |_| {
+                count += 1;
+                if count == nth + 1 { wrong } else { Does::It }
+            });
+            let managers = fleet.managers(4);
+            let cold = waits(&managers, 5).await;
+            let name = format!("{wrong:?} at {nth}");
+            assert!(cold.iter().all(|(outcome, _)| outcome.is_ok()), "{name}: {cold:?}");
+            assert!(longest(&cold) <= millis(3_100), "{name}: cold {:?}", longest(&cold));
+            assert!(fleet.endpoint.requests() <= 4, "{name}: {} requests", fleet.endpoint.requests());
+            sleep(secs(5)).await;
+            for manager in &managers {
+                let token = manager.token(&key()).await.unwrap();
+                manager.reject(&key(), &token);
+            }
+            let rejected = waits(&managers, 5).await;
+            assert!(rejected.iter().all(|(outcome, _)| outcome.is_ok()), "{name}: {rejected:?}");
+            assert!(longest(&rejected) <= millis(3_100), "{name}: rejected {:?}", longest(&rejected));
+            assert!(fleet.endpoint.requests() <= 8, "{name}: {} requests", fleet.endpoint.requests());
+        }
+    }
+}
+
 #[test]
 fn t12_a_probe_on_a_runtime_that_nobody_drives_does_not_keep_the_store_out_for_ever() {
     let loads = within(secs(30), || {
@@ -106,4 +146,22 @@ async fn t27_a_rejected_token_does_not_come_back_from_a_store_that_was_down_mean
     manager.reject(&key(), &second);
     let third = manager.token(&key()).await.unwrap();
     assert_eq!(third.access_token(), "token-3", "the first one was rejected long ago");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_closes_while_it_asks_for_the_lease_leaves_none() {
+    let fleet = Rigged::granting(3600);
+    let mut first = true;
+    fleet.store.plays(move |_| if std::mem::take(&mut first) { Does::ItAndIsLate(millis(100)) } else { Does::It });
+    let closing = fleet.manager();
+    let waiting = tokio::spawn({
+        let closing = closing.clone();
+        async move { closing.token(&key()).await }
+    });
+    sleep(millis(50)).await;
+    closing.close(Duration::ZERO).await;
+    let _closed = waiting.await;
+    let begun = Instant::now();
+    fleet.manager().token(&key()).await.unwrap();
+    assert!(begun.elapsed() <= millis(300), "{:?}", begun.elapsed());
 }
