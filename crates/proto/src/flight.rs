@@ -287,6 +287,8 @@ pub struct Flight {
     begun: Moment,
     rounds: u32,
     newest: Sequence,
+    /// Whether the lease was seen that another took because the same token was rejected.
+    saw_rejection: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -315,7 +317,18 @@ impl Flight {
     pub fn begin(wish: Wish, patience: Duration, now: Moment) -> (Self, Action) {
         let newest = wish.newest();
         let first = Action::TakeLease { expected: wish.seen, rejecting: wish.rejects() };
-        (Self { wish, stage: Stage::Asking, patience, begun: now, rounds: 0, newest }, first)
+        (
+            Self {
+                wish,
+                stage: Stage::Asking,
+                patience,
+                begun: now,
+                rounds: 0,
+                newest,
+                saw_rejection: false,
+            },
+            first,
+        )
     }
 
     /// What to do after `event`. One that cannot follow the last action is taken for a failure of the store.
@@ -406,9 +419,12 @@ impl Flight {
     fn examine(&mut self, found: Option<Found>, now: Moment) -> Action {
         self.note(found.as_ref());
         if let Some(found) = &found
-            && let Some(shared) = self.wish.adopts(found, now)
+            && let Some(shared) = self.wish.adopts(found, now).or_else(|| self.reissued(found, now))
         {
             return Action::Finish(End::Adopted { shared: shared.clone(), version: found.free_version() });
+        }
+        if let (Some(found), Some(rejected)) = (&found, self.wish.rejects()) {
+            self.saw_rejection |= found.rejected == Some(rejected);
         }
         let pause = found.as_ref().and_then(|found| found.pause_left);
         let Some(patience) = now.left_of(self.patience, self.begun) else {
@@ -438,6 +454,14 @@ impl Flight {
         if let Some(shared) = found.and_then(|found| found.token.as_ref()) {
             self.newest = self.newest.max(shared.sequence);
         }
+    }
+
+    /// The rejected token, where the request that another made for the rejection brought it again: the server has no other,
+    /// and need not tell each process so.
+    fn reissued<'a>(&self, found: &'a Found, now: Moment) -> Option<&'a Shared> {
+        let shared = found.token.as_ref().filter(|shared| !shared.token.left(now).is_zero())?;
+        let is_rejected = self.wish.rejects() == Some(shared.token.id());
+        (self.saw_rejection && is_rejected && found.rejected.is_none()).then_some(shared)
     }
 
     /// Another process published in the meantime, or took the lease that had run out: what is there is not overwritten.

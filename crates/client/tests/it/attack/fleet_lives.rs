@@ -1,7 +1,7 @@
 //! Lives of tokens in a fleet: none is lengthened, and short ones are fetched no more often than need be.
 
-use super::fleet_rig::{Asked, Does, Rigged};
-use crate::support::{VirtualClock, key, millis, secs};
+use super::fleet_rig::{Asked, Does, Rigged, waits};
+use crate::support::{Behaviour, VirtualClock, key, millis, secs};
 use jeton::Clock;
 use jeton::store::StoreFaultKind;
 use std::sync::Arc;
@@ -87,4 +87,20 @@ async fn r3_1_an_api_that_refuses_every_token_makes_no_storm_in_a_fleet() {
     let requests = fleet.endpoint.requests();
     println!("{requests} requests in 600 s");
     assert!(requests <= 14, "{requests} requests");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r3_1_a_server_that_has_but_the_rejected_token_is_asked_once_for_the_fleet() {
+    let fleet = Rigged::granting(3600);
+    fleet.endpoint.set(Behaviour::GrantSame { token: "the-only-one", expires_in: "3600" });
+    let managers = fleet.managers(8);
+    waits(&managers, 1).await;
+    for manager in &managers {
+        let token = manager.token(&key()).await.unwrap();
+        manager.reject(&key(), &token);
+    }
+    waits(&managers, 5).await;
+    let requests = fleet.endpoint.requests();
+    println!("{requests} requests");
+    assert!(requests <= 3, "{requests} requests");
 }
