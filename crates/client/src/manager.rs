@@ -137,6 +137,17 @@ impl Engine {
         self.server.request_timeout.min(self.total_timeout) / 4
     }
 
+    /// How long a flight takes at most: its requests, and before them what it leaves another process to go first.
+    pub(crate) fn longest_flight(&self) -> Duration {
+        let asking = self.store.as_ref().map(|link| self.following_patience() + link.timeout * 2);
+        self.total_timeout + asking.unwrap_or_default()
+    }
+
+    /// How long a flight lets another process go first.
+    pub(crate) fn following_patience(&self) -> Duration {
+        self.total_timeout / 2
+    }
+
     /// Why no request may be sent with the credential `with`, as far as is known.
     pub(crate) fn why_closed(&self, with: CredentialGeneration) -> TokenError {
         let now = self.clock.moment();

@@ -353,7 +353,7 @@ impl SharedSlot {
         }
         let in_air = self.engine.operations.depart();
         let in_air = in_air.ok_or_else(|| TokenError::new(TokenErrorKind::Closed))?;
-        let overdue_at = now + self.engine.total_timeout + GRACE;
+        let overdue_at = now + self.engine.longest_flight() + GRACE;
         let (sender, landing) = watch::channel(None);
         let ticket = Ticket { landing, overdue_at, begun_for };
         let serial = runway.begin(reason, ticket.clone(), on_engine_clock(overdue_at));

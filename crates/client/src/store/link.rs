@@ -49,7 +49,7 @@ pub(crate) struct StoreLink {
     store: Arc<dyn SharedStore>,
     ring: KeyRing,
     pub(crate) lease: Duration,
-    timeout: Duration,
+    pub(crate) timeout: Duration,
     health: Mutex<Health>,
     /// The probe that is to find out when the store is back.
     probing: Mutex<Probing>,
