@@ -61,6 +61,8 @@ pub(crate) struct StoreLink {
 #[derive(Default)]
 struct Health {
     trouble: Option<StoreFaultKind>,
+    /// Why it does not tell of changes.
+    untold: Option<StoreFaultKind>,
 }
 
 /// What is in the store, and when it was seen.
@@ -176,11 +178,30 @@ impl StoreLink {
     }
 
     pub(crate) async fn subscribe(&self, place: &Place) -> Result<Subscription, StoreFault> {
-        let subscribing = self.ask(StoreOperation::Subscribe, || self.store.subscribe(&place.name));
+        if !self.answers() {
+            return Err(StoreFault::new(StoreFaultKind::LeftAlone, "it did not answer a moment ago"));
+        }
+        let begun = Instant::now();
+        let subscribing = unless_it_panics(|| self.store.subscribe(&place.name));
         // Looking does for the rest of a flight as well, so nobody waits for long for this.
-        let in_time = tokio::time::timeout(TOLD_WITHIN.min(self.timeout), subscribing).await;
-        in_time
-            .unwrap_or_else(|_| Err(StoreFault::new(StoreFaultKind::TimedOut, "it does not tell of changes")))
+        let answer = tokio::time::timeout(TOLD_WITHIN.min(self.timeout), subscribing).await;
+        let answer =
+            answer.unwrap_or_else(|_| Err(StoreFault::new(StoreFaultKind::TimedOut, "no leave to be told")));
+        self.telemetry.store_asked(StoreOperation::Subscribe, begun.elapsed());
+        self.tells(answer.as_ref().err());
+        answer
+    }
+
+    /// Notes whether the store tells of changes. That it does not is a smaller trouble than that it does not work.
+    fn tells(&self, fault: Option<&StoreFault>) {
+        let kind = fault.map(StoreFault::kind);
+        let before = std::mem::replace(&mut lock(&self.health).untold, kind);
+        let Some(fault) = fault else { return };
+        self.telemetry.store_fault(fault.kind());
+        if before.is_none() {
+            tracing::warn!(store = self.store.kind(), %fault,
+                "the shared store does not tell of changes; this process looks for them");
+        }
     }
 
     /// Asks the store, unless it is left alone; and notes whether it answered.
@@ -197,7 +218,7 @@ impl StoreLink {
         self.telemetry.store_asked(operation, begun.elapsed());
         match &answer {
             Ok(_) => self.is_well(operation, false),
-            Err(fault) => self.is_ill(operation, fault),
+            Err(fault) => self.is_ill(fault),
         }
         answer
     }
@@ -236,7 +257,7 @@ impl StoreLink {
         );
     }
 
-    fn is_ill(&self, operation: StoreOperation, fault: &StoreFault) {
+    fn is_ill(&self, fault: &StoreFault) {
         let kind = fault.kind();
         self.telemetry.store_fault(kind);
         let first = lock(&self.health).trouble.replace(kind).is_none();
@@ -245,18 +266,13 @@ impl StoreLink {
             tracing::warn!(store = self.store.kind(), %fault,
                 "the shared store does not work; this process goes on by itself, and uses it again when it does");
         }
-        match (kind, operation) {
-            // Who is not told of changes looks for them.
-            (_, StoreOperation::Subscribe) => {}
-            (StoreFaultKind::Unreachable | StoreFaultKind::TimedOut, _) => self.leave_alone(),
+        match kind {
+            StoreFaultKind::Unreachable | StoreFaultKind::TimedOut => self.leave_alone(),
             // These come at once, and what can be read still can be.
-            (
-                StoreFaultKind::Denied
-                | StoreFaultKind::Unwritable
-                | StoreFaultKind::Malformed
-                | StoreFaultKind::LeftAlone,
-                _,
-            ) => {}
+            StoreFaultKind::Denied
+            | StoreFaultKind::Unwritable
+            | StoreFaultKind::Malformed
+            | StoreFaultKind::LeftAlone => {}
         }
     }
 

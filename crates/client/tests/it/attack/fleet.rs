@@ -149,10 +149,51 @@ async fn t27_a_rejected_token_does_not_come_back_from_a_store_that_was_down_mean
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_work_in_one_way_is_told_of_once() {
+    let fleet = Rigged::granting(60);
+    fleet.store.plays(|asked| match asked {
+        Asked::Subscribe => Does::Fails(StoreFaultKind::Denied),
+        Asked::Load | Asked::Lease | Asked::Publish | Asked::Release => Does::It,
+    });
+    let told = Told::default();
+    let _guard = {
+        use tracing_subscriber::layer::SubscriberExt as _;
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(told.clone()))
+    };
+    let mut managers = fleet.managers(2);
+    for _ in 0..100 {
+        managers.reverse();
+        waits(&managers, 1).await;
+        for manager in &managers {
+            let token = manager.token(&key()).await.unwrap();
+            manager.reject(&key(), &token);
+        }
+        sleep(secs(20)).await;
+    }
+    let lines = told.0.load(std::sync::atomic::Ordering::SeqCst);
+    assert!(fleet.store.asked(Asked::Subscribe) > 20);
+    assert_eq!(lines, 2, "one for each process");
+}
+
+/// Counts what is said of the store at `info` and above.
+#[derive(Clone, Default)]
+struct Told(Arc<std::sync::atomic::AtomicUsize>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Told {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        if *event.metadata().level() <= tracing::Level::INFO && event.metadata().target().contains("store") {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_process_that_closes_while_it_asks_for_the_lease_leaves_none() {
     let fleet = Rigged::granting(3600);
     let mut first = true;
-    fleet.store.plays(move |_| if std::mem::take(&mut first) { Does::ItAndIsLate(millis(100)) } else { Does::It });
+    fleet
+        .store
+        .plays(move |_| if std::mem::take(&mut first) { Does::ItAndIsLate(millis(100)) } else { Does::It });
     let closing = fleet.manager();
     let waiting = tokio::spawn({
         let closing = closing.clone();
