@@ -10,6 +10,7 @@
 //!   ends before it;
 //! - **publish**: the token goes in and the lease out in one write. The version that the lease was written with is the
 //!   **fence**: a holder that was held still for longer than its lease finds another version, and overwrites nothing;
+//!   a store that does not take the token is to have the lease back;
 //! - **without the store**: a store that fails, and a lease that nobody ends, cost no caller its token. The flight then
 //!   fetches one alone.
 //!

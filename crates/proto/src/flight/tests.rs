@@ -78,8 +78,9 @@ fn t27_a_store_that_fails_costs_nobody_a_token() {
 
     // A store that took the lease and not the token is to have the lease back.
     let mut full = begin(Wish::new(MintReason::Needed));
-    full.on(Event::Leased { version: version(1), store_millis: 0 }, at(0));
-    full.on(Event::Minted(token(1, at(0))), at(9));
+    let leased = Event::Leased { version: version(1), store_millis: 0 };
+    assert!(matches!(full.on(leased, at(0)), Action::Mint));
+    assert!(matches!(full.on(Event::Minted(token(1, at(0))), at(9)), Action::Publish { .. }));
     let action = full.on(Event::StoreFailed, at(9));
     let Action::Release { expected, pause: None } = action else { panic!("{action:?}") };
     assert_eq!(expected, version(1));
@@ -127,6 +128,27 @@ fn t9_a_rejection_takes_the_lease_of_a_flight_that_knew_nothing_of_it_and_follow
     );
     let forced = Found { lease_left: Some(LEASE), rejected: Some(id), ..found(version(3)) };
     assert!(matches!(flight.on(Event::Conflict(Some(forced)), at(0)), Action::Follow { .. }));
+}
+
+#[test]
+fn a_rejected_token_is_adopted_where_the_request_for_the_same_rejection_brought_it_again() {
+    let held = token(1, at(0));
+    let wish = || Wish {
+        held: Some(Arc::clone(&held)),
+        held_sequence: Some(Sequence::new(1)),
+        ..Wish::new(MintReason::Forced)
+    };
+    let again = || Found { token: Some(shared(1, 5)), ..found(version(2)) };
+    let mut follower = begin(wish());
+    let theirs = Found { lease_left: Some(LEASE), rejected: Some(held.id()), ..found(version(1)) };
+    assert!(matches!(follower.on(Event::Conflict(Some(theirs)), at(0)), Action::Follow { .. }));
+    assert!(matches!(follower.on(Event::Woken, at(40)), Action::Load));
+    let action = follower.on(Event::Loaded(Some(again())), at(41));
+    assert!(matches!(action, Action::Finish(End::Adopted { .. })), "{action:?}");
+    // Who did not see that lease cannot tell whether the token was there before the rejection.
+    let mut stranger = begin(wish());
+    let action = stranger.on(Event::Conflict(Some(again())), at(0));
+    assert!(matches!(action, Action::TakeLease { .. }), "{action:?}");
 }
 
 #[test]

@@ -25,15 +25,14 @@ async fn r2_4_a_slow_store_costs_three_answers_and_no_request() {
         let managers = fleet.managers(8);
         let cold = waits(&managers, 5).await;
         assert!(cold.iter().all(|(outcome, _)| outcome.is_ok()));
-        let after_cold = fleet.endpoint.requests();
         sleep(secs(3601)).await;
         let expired = waits(&managers, 5).await;
-        let after_expired = fleet.endpoint.requests();
         for manager in &managers {
             let token = manager.token(&key()).await.unwrap();
             manager.reject(&key(), &token);
         }
         let rejected = waits(&managers, 5).await;
+        assert_eq!(fleet.endpoint.requests(), 3, "{late} ms late");
         for outcomes in [&cold, &expired, &rejected] {
             assert!(longest(outcomes) <= millis(200 + 5 * late), "{:?}", longest(outcomes));
         }
