@@ -133,11 +133,7 @@ fn t9_a_rejection_takes_the_lease_of_a_flight_that_knew_nothing_of_it_and_follow
 #[test]
 fn a_rejected_token_is_adopted_where_the_request_for_the_same_rejection_brought_it_again() {
     let held = token(1, at(0));
-    let wish = || Wish {
-        held: Some(Arc::clone(&held)),
-        held_sequence: Some(Sequence::new(1)),
-        ..Wish::new(MintReason::Forced)
-    };
+    let wish = || Wish { held: Some(Arc::clone(&held)), ..Wish::new(MintReason::Forced) };
     let again = || Found { token: Some(shared(1, 5)), ..found(version(2)) };
     let mut follower = begin(wish());
     let theirs = Found { lease_left: Some(LEASE), rejected: Some(held.id()), ..found(version(1)) };
