@@ -92,7 +92,8 @@ impl Sortie {
         let held = slot.cell.load().slot.token().cloned();
         let held_sequence =
             known.held.filter(|(id, _)| held.as_ref().is_some_and(|held| held.id() == *id)).map(|(_, at)| at);
-        let wish = Wish { reason: seat.reason, held, held_sequence, seen: known.version, newest: known.newest };
+        let wish =
+            Wish { reason: seat.reason, held, held_sequence, seen: known.version, newest: known.newest };
         let now = seat.engine.clock.moment();
         let (flight, first) = Flight::begin(wish, seat.engine.following_patience(), now);
         Some(Self {

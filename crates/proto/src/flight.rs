@@ -462,7 +462,8 @@ impl Flight {
     fn reissued<'a>(&self, found: &'a Found, now: Moment) -> Option<&'a Shared> {
         let shared = found.token.as_ref().filter(|shared| !shared.token.left(now).is_zero())?;
         let is_rejected = self.wish.rejects() == Some(shared.token.id());
-        (self.saw_rejection && is_rejected && found.rejected.is_none()).then_some(shared)
+        let is_newer = self.wish.newest() < shared.sequence;
+        (self.saw_rejection && is_rejected && is_newer && found.rejected.is_none()).then_some(shared)
     }
 
     /// Another process published in the meantime, or took the lease that had run out: what is there is not overwritten.

@@ -221,7 +221,8 @@ fn t29_who_holds_a_token_that_was_never_shared_takes_and_puts_nothing_older() {
     for reason in [MintReason::Early, MintReason::Needed, MintReason::Forced] {
         let mut flight = begin(wish(reason));
         let longer = Shared { token: token(2, at(90)), sequence: Sequence::new(6) };
-        let action = flight.on(Event::Conflict(Some(Found { token: Some(longer), ..found(version(2)) })), at(90));
+        let action =
+            flight.on(Event::Conflict(Some(Found { token: Some(longer), ..found(version(2)) })), at(90));
         assert!(matches!(action, Action::TakeLease { .. }), "{action:?}");
         let mut alone = begin(wish(reason));
         assert!(matches!(alone.on(Event::StoreFailed, at(0)), Action::Mint));
