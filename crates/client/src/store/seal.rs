@@ -211,6 +211,20 @@ impl KeyRing {
         Ok(Self(Arc::new(Ring { names: name_key(key)?, ..ring })))
     }
 
+    /// Names records by `secret` too, so that a client with another secret, a wrong or a newer one, meets none of its tokens. Those
+    /// who share tokens have to share the secret then. What was sealed before opens as before.
+    ///
+    /// Of the secret 16 bits of a keyed hash are used: enough to keep two apart, and too few for whoever has the keys and
+    /// the names to find it out.
+    #[must_use]
+    pub fn bound_to(self, secret: &Secret<String>) -> Self {
+        let ring = Arc::unwrap_or_clone(self.0);
+        let mark = |bytes: &[u8]| hmac::sign(&ring.names, &[b"secret 1", bytes].concat());
+        let few = mark(secret.expose().as_bytes());
+        let names = mark(few.as_ref().get(..2).unwrap_or_default());
+        Self(Arc::new(Ring { names: hmac::Key::new(hmac::HMAC_SHA256, names.as_ref()), ..ring }))
+    }
+
     /// The name of the record for what `identity` describes.
     pub(crate) fn name(&self, identity: &[u8]) -> RecordName {
         let tag = hmac::sign(&self.0.names, identity);
@@ -364,6 +378,18 @@ mod tests {
         let resealed = between.seal(&name, Part::Body, plain()).unwrap();
         assert!(after.open(&name, Part::Body, &resealed).is_ok());
         assert_eq!(before.open(&name, Part::Body, &resealed), Err(Unopened::UnknownKey));
+    }
+
+    #[test]
+    fn a_ring_that_is_bound_to_a_secret_names_apart_and_opens_alike() {
+        let bound = |secret: &str| ring(1).bound_to(&Secret::from(secret));
+        assert_eq!(bound("a").name(b"x"), bound("a").name(b"x"));
+        let names = [ring(1).name(b"x"), bound("a").name(b"x"), bound("b").name(b"x"), bound("").name(b"x")];
+        let distinct: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+        let name = bound("a").name(b"x");
+        let sealed = bound("a").seal(&name, Part::Body, plain()).unwrap();
+        assert!(ring(1).open(&name, Part::Body, &sealed).is_ok(), "a listing needs no secret");
     }
 
     #[test]
