@@ -45,6 +45,12 @@ pub(crate) enum Command {
     Token(TokenArgs),
     /// Call an API with the token; a token that the API refuses is replaced once
     Call(CallArgs),
+    /// Fetch a token and keep it for the commands that follow, and say what was done
+    Login(LoginArgs),
+    /// Forget the tokens that are kept for this client at this server
+    Logout(LogoutArgs),
+    /// List, show and clear the tokens that are kept; the tokens themselves are not shown
+    Cache(CacheCommandArgs),
     /// Show what is in a token, without verifying it
     Inspect(InspectArgs),
     /// Run a server and a guarded API on this machine, and prove that the token handling works
@@ -143,12 +149,8 @@ pub(crate) struct ClientNameArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Authorization server")]
 pub(crate) struct ClientArgs {
-    /// The token endpoint [env: JETON_TOKEN_URL]
-    #[arg(long, value_name = "URL")]
-    pub(crate) token_url: Option<String>,
-    /// The client id [env: JETON_CLIENT_ID]
-    #[arg(long, value_name = "ID")]
-    pub(crate) client_id: Option<String>,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
     /// Where the secret is: env:NAME, file:PATH or - for standard input
     /// [env: JETON_CLIENT_SECRET (the secret itself) or JETON_CLIENT_SECRET_FILE (a path)]
     #[arg(long, value_name = "SOURCE")]
@@ -174,6 +176,52 @@ pub(crate) struct ClientArgs {
     pub(crate) timeout: String,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+}
+
+/// Which client at which authorization server.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Authorization server")]
+pub(crate) struct IdentityArgs {
+    /// The token endpoint [env: JETON_TOKEN_URL]
+    #[arg(long, value_name = "URL")]
+    pub(crate) token_url: Option<String>,
+    /// The client id [env: JETON_CLIENT_ID]
+    #[arg(long, value_name = "ID")]
+    pub(crate) client_id: Option<String>,
+}
+
+/// Whether tokens are kept, and where.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Token cache")]
+pub(crate) struct CacheArgs {
+    /// Where tokens are kept for the commands that follow: file or off [env: JETON_CACHE; default: file]
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) cache: Option<String>,
+    /// Keep no token and use none that is kept; the same as --cache off
+    #[arg(long, conflicts_with = "cache")]
+    pub(crate) no_cache: bool,
+    #[command(flatten)]
+    pub(crate) place: CachePlaceArgs,
+}
+
+/// Where the cache is, and what it is encrypted with.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Token cache")]
+pub(crate) struct CachePlaceArgs {
+    /// The directory of the cache, for its owner alone [env: JETON_CACHE_DIR; default: jeton in $XDG_CACHE_HOME or ~/.cache]
+    #[arg(long = "cache-dir", value_name = "DIR")]
+    pub(crate) dir: Option<String>,
+    /// A key that what is kept is encrypted with: env:NAME, file:PATH or -, 64 hexadecimal digits, as `openssl rand -hex 32`
+    /// makes them; may be repeated: the first encrypts, all decrypt [env: JETON_CACHE_KEYS, space-delimited; default: a
+    /// key file that is made on first use, jeton/cache.key in $XDG_STATE_HOME or ~/.local/state]
+    #[arg(long = "cache-key", value_name = "SOURCE")]
+    pub(crate) keys: Vec<String>,
+    /// With --cache-key: the key that the files are named with, which stays when the others are replaced [env:
+    /// JETON_CACHE_NAME_KEY; default: made from the first key]
+    #[arg(long = "cache-name-key", value_name = "SOURCE")]
+    pub(crate) name_key: Option<String>,
 }
 
 /// How servers are reached.
@@ -190,6 +238,9 @@ pub(crate) struct NetworkArgs {
 
 /// `jeton token`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+The token comes from the cache where a good one is kept there; then no server is asked. All commands of this user live
+on one token for each client, secret, server, scope, audience, resource and parameters; one of them renews it in time.")]
 pub(crate) struct TokenArgs {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -232,6 +283,104 @@ pub(crate) struct CallArgs {
     pub(crate) client: ClientArgs,
 }
 
+/// `jeton login`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A token that is kept and good is left in place, and no server is asked. `jeton token` and `jeton call` need no login: they
+keep the tokens that they fetch. It is for finding out whether a credential works, and for a token in advance.")]
+pub(crate) struct LoginArgs {
+    /// Fetch a new token though a good one is kept; that one stays if the server gives none
+    #[arg(long)]
+    pub(crate) renew: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `jeton logout`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+All tokens of the client at the server are forgotten, whatever their scope; a secret is not needed. Forgotten is not
+revoked: whoever has a copy of a token can use it until it expires.")]
+pub(crate) struct LogoutArgs {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+    #[command(flatten)]
+    pub(crate) place: CachePlaceArgs,
+}
+
+/// `jeton cache`.
+#[derive(Debug, Args)]
+pub(crate) struct CacheCommandArgs {
+    #[command(subcommand)]
+    pub(crate) command: CacheCommand,
+}
+
+/// What is done with what is kept.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// List what is kept
+    List(ListCacheArgs),
+    /// Show one record, named by the beginning of its name
+    Show(ShowCacheArgs),
+    /// Remove records: all of them, or those that are chosen
+    #[command(after_help = "\
+A record is removed when all that is given fits it. Removed is not revoked: whoever has a copy of a token can use it
+until it expires. Programs that use the cache at the same time fetch a new token when they need one.")]
+    Clear(ClearCacheArgs),
+}
+
+/// `jeton cache list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListCacheArgs {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) place: CachePlaceArgs,
+}
+
+/// `jeton cache show`.
+#[derive(Debug, Args)]
+pub(crate) struct ShowCacheArgs {
+    /// The name of the record, or as much of its beginning as no other has
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) place: CachePlaceArgs,
+}
+
+/// `jeton cache clear`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true))]
+pub(crate) struct ClearCacheArgs {
+    /// All records, also those that cannot be read
+    #[arg(long, group = "which", conflicts_with_all = ["names", "token_url", "client_id", "scope", "unreadable"])]
+    pub(crate) all: bool,
+    /// The records with these names, or beginnings of names that no other has
+    #[arg(value_name = "NAME", group = "which")]
+    pub(crate) names: Vec<String>,
+    /// The tokens from this token endpoint
+    #[arg(long, value_name = "URL", group = "which")]
+    pub(crate) token_url: Option<String>,
+    /// The tokens of this client
+    #[arg(long, value_name = "ID", group = "which")]
+    pub(crate) client_id: Option<String>,
+    /// The tokens that were asked for with exactly these scopes, space-delimited
+    #[arg(long, value_name = "SCOPES", group = "which")]
+    pub(crate) scope: Option<String>,
+    /// The records that cannot be read
+    #[arg(long, group = "which", conflicts_with_all = ["token_url", "client_id", "scope"])]
+    pub(crate) unreadable: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) place: CachePlaceArgs,
+}
+
 /// `jeton inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
@@ -254,7 +403,8 @@ pub(crate) struct InspectArgs {
 #[command(after_help = "\
 The command that --exec runs has these variables: JETON_TOKEN_URL, JETON_CLIENT_ID, JETON_CLIENT_SECRET, JETON_SCOPES,
 JETON_ISSUER and JETON_API_URL, and under the plain names TOKEN_URL, CLIENT_ID, CLIENT_SECRET and API_URL.
-Nothing outlives the sandbox: its data directory is temporary, and its secret and tokens are worthless elsewhere.")]
+Nothing outlives the sandbox: its data directory is temporary, and its secret and tokens are worthless elsewhere. In the
+command, jeton keeps no tokens; with --cache file it keeps them in the temporary directory.")]
 pub(crate) struct SandboxArgs {
     /// Where the server listens: PORT, localhost:PORT or a loopback ADDRESS:PORT [default: 8080, or a free port]
     #[arg(long, value_name = "ADDRESS")]

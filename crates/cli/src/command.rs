@@ -1,8 +1,11 @@
 //! The commands.
 
+mod cache;
 mod call;
 mod client;
 mod inspect;
+mod login;
+mod logout;
 mod sandbox;
 mod serve;
 mod token;
@@ -19,6 +22,9 @@ pub(crate) async fn run(command: Command, layers: &Layers) -> Result<std::proces
         Command::Client(args) => client::run(&args, layers),
         Command::Token(args) => token::run(&args, layers).await,
         Command::Call(args) => call::run(&args, layers).await,
+        Command::Login(args) => login::run(&args, layers).await,
+        Command::Logout(args) => logout::run(&args, layers).await,
+        Command::Cache(args) => cache::run(&args, layers).await,
         Command::Inspect(args) => inspect::run(&args, layers).await,
         Command::Sandbox(args) => return sandbox::run(&args).await,
     }

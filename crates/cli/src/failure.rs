@@ -3,6 +3,7 @@
 use crate::exit_code::ExitCode;
 use jeton::{BuildError, ErrorCode, Fault, TokenError, TokenErrorKind};
 use std::error::Error;
+use std::io::{self, Write as _};
 
 /// A failure. Nothing secret is in it.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +22,12 @@ impl Failure {
     /// An end of which there is nothing to say: what was to be said has been, or nobody listens.
     pub(crate) const fn quiet(code: ExitCode) -> Self {
         Self { code, message: None, hint: None }
+    }
+
+    /// Tells the failure at once, and leaves its exit code.
+    pub(crate) fn told(self) -> Self {
+        let _unheard = io::stderr().lock().write_all(self.lines().as_bytes());
+        Self::quiet(self.code)
     }
 
     /// A failure with the message of `error` and of what caused it.

@@ -3,6 +3,7 @@
 //! A library for the sake of the program beside it and of the fuzz targets; it is no interface for other programs.
 
 mod args;
+mod cache;
 mod command;
 mod exchange;
 mod exit_code;
@@ -13,6 +14,7 @@ mod logging;
 mod moment;
 mod output;
 mod secret_source;
+mod session;
 mod settings;
 
 use args::{Cli, Command};
@@ -21,6 +23,7 @@ use exit_code::ExitCode;
 use failure::Failure;
 use settings::{Environment, Layers};
 use std::io::Write as _;
+use std::time::Duration;
 
 pub use settings::settings_faults;
 
@@ -52,8 +55,14 @@ fn run(cli: Cli) -> Result<std::process::ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(ExitCode::Other, format!("threads cannot be started: {error}")))?;
-    runtime.block_on(command::run(cli.command, &layers))
+    let ended = runtime.block_on(command::run(cli.command, &layers));
+    // What still waits for a name server or a file system must not hold the end.
+    runtime.shutdown_timeout(LAST_GRACE);
+    ended
 }
+
+/// How long threads that wait for the system may take to end.
+const LAST_GRACE: Duration = Duration::from_millis(200);
 
 /// A server tells what it does; the other commands only what their result does not tell.
 fn default_log_level(command: &Command) -> &'static str {
@@ -61,6 +70,12 @@ fn default_log_level(command: &Command) -> &'static str {
         Command::Serve(_) => "info",
         Command::Call(_) => "error,jeton::bearer=warn",
         // What is refused in the sandbox is refused on purpose.
-        Command::Client(_) | Command::Token(_) | Command::Inspect(_) | Command::Sandbox(_) => "error",
+        Command::Client(_)
+        | Command::Token(_)
+        | Command::Login(_)
+        | Command::Logout(_)
+        | Command::Cache(_)
+        | Command::Inspect(_)
+        | Command::Sandbox(_) => "error",
     }
 }

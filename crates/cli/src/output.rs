@@ -2,6 +2,7 @@
 
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
 /// The form of a result.
@@ -31,6 +32,16 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
 /// Writes a result as one line of JSON to stdout.
 pub(crate) fn json(value: &serde_json::Value) -> Result<(), Failure> {
     line(&value.to_string())
+}
+
+/// One line for each label with its value, in two columns; the values may be from outside.
+pub(crate) fn labelled(lines: &[(&str, String)]) -> String {
+    let width = lines.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (label, value) in lines {
+        let _infallible = writeln!(text, "{label:<width$}  {}", harmless(value));
+    }
+    text
 }
 
 /// Writes a message to stderr. Where that is not possible there is nobody left to tell.

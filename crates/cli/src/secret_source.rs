@@ -62,7 +62,7 @@ impl SecretSource {
             Self::File(path) => read_file(path).map_err(|error| fault(&error.to_string()))?,
             Self::StandardInput => {
                 if io::stdin().is_terminal() {
-                    output::note("reading the client secret from standard input, to its end");
+                    output::note("reading the secret from standard input, to its end");
                 }
                 read_bounded(io::stdin().lock()).map_err(|error| fault(&error.to_string()))?
             }

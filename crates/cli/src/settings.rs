@@ -1,12 +1,14 @@
 //! Settings from three layers: flags win over the environment, and the environment over the settings file.
 
+mod cache;
 mod client;
 mod environment;
 mod faults;
 mod file;
 mod server;
 
-pub(crate) use client::{CLIENT_VARIABLES, ClientSettings, NetworkSettings};
+pub(crate) use cache::{CacheKeys, CachePlace, CacheSettings, Kept};
+pub(crate) use client::{CLIENT_VARIABLES, ClientSettings, IdentitySettings, NetworkSettings};
 pub(crate) use environment::Environment;
 pub use faults::settings_faults;
 pub(crate) use server::ListenAddress;
@@ -176,15 +178,24 @@ fn missing(what: &str, name: &Name) -> Failure {
 
 /// `$XDG_CONFIG_HOME/jeton/jeton.toml`, or `~/.config/jeton/jeton.toml`.
 fn default_path(environment: &Environment) -> Result<Option<PathBuf>, Failure> {
+    let config_home = base_directory(environment, "XDG_CONFIG_HOME", ".config")?;
+    Ok(config_home.map(|dir| dir.join("jeton/jeton.toml")))
+}
+
+/// A base directory of this user: what `variable` names, or `in_home` in the home directory.
+fn base_directory(
+    environment: &Environment,
+    variable: &str,
+    in_home: &str,
+) -> Result<Option<PathBuf>, Failure> {
     let absolute = |name| -> Result<Option<PathBuf>, Failure> {
         let path = environment.text(name)?.map(PathBuf::from);
         Ok(path.filter(|path| path.is_absolute()))
     };
-    let config_home = match absolute("XDG_CONFIG_HOME")? {
-        Some(path) => Some(path),
-        None => absolute("HOME")?.map(|home| home.join(".config")),
-    };
-    Ok(config_home.map(|dir| dir.join("jeton/jeton.toml")))
+    match absolute(variable)? {
+        Some(path) => Ok(Some(path)),
+        None => Ok(absolute("HOME")?.map(|home| home.join(in_home))),
+    }
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use crate::exchange;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::lifespan::Lifespan;
+use crate::session::{Plan, Session};
 use crate::settings::{ClientSettings, Layers};
 use bytes::Bytes;
 use http::{Request, Response};
-use jeton::TokenManager;
 use jeton::bearer::{BearerError, BearerLayer};
 use jeton::http::{EndpointUrl, ExchangeError, ExchangeLimits, InvalidUrl};
 use std::time::Duration;
@@ -23,24 +23,26 @@ pub(crate) async fn run(args: &CallArgs, layers: &Layers) -> Result<(), Failure>
     let url = url(&args.url, &settings)?;
     let max_time = max_time(&args.max_time)?;
     let request = request::build(args, &url, &settings)?;
-    let manager = settings.manager(layers)?;
-    let call = send(request, &settings, &manager, &url, args, max_time);
+    let session = Session::begin(&settings, layers, Plan::default())?;
+    let call = send(request, &settings, &session, &url, args, max_time);
     let answer = tokio::time::timeout(max_time, call).await.unwrap_or_else(|_elapsed| {
         let message = format!("{}: no answer within {}", url.authority(), Lifespan(max_time));
         Err(Failure::new(ExitCode::ServerUnreachable, message).hint("give it more time by --max-time"))
-    })?;
-    answer::show(&answer, args)
+    });
+    session.end(answer.and_then(|answer| answer::show(&answer, args))).await
 }
 
 async fn send(
     request: Request<Bytes>,
     settings: &ClientSettings,
-    manager: &TokenManager,
+    session: &Session,
     url: &EndpointUrl,
     args: &CallArgs,
     max_time: Duration,
 ) -> Result<Response<Bytes>, Failure> {
-    let handle = manager.handle(settings.key()).map_err(|error| Failure::from(&error))?;
+    // Without a token the request is not sent; and one that is there already is taken by the layer as it should be.
+    let _there = session.token(settings).await?;
+    let handle = session.manager.handle(settings.key()).map_err(|error| Failure::from(&error))?;
     let limits =
         ExchangeLimits { time: max_time, body_bytes: usize::from(args.max_answer_mib) * 1024 * 1024 };
     let service = exchange::service(exchange::exchange(&settings.network.tls_roots)?, limits);

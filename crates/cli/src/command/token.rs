@@ -3,6 +3,7 @@
 use crate::args::TokenArgs;
 use crate::failure::Failure;
 use crate::output::{self, Format};
+use crate::session::{Plan, Session};
 use crate::settings::{ClientSettings, Layers};
 use jeton::{CachedToken, Clock as _, SystemClock};
 use serde_json::{Value, json};
@@ -10,15 +11,12 @@ use serde_json::{Value, json};
 /// Gets a token and prints it.
 pub(crate) async fn run(args: &TokenArgs, layers: &Layers) -> Result<(), Failure> {
     let settings = layers.client(&args.client)?;
-    let manager = settings.manager(layers)?;
-    let token = manager
-        .token_within(settings.key(), settings.timeout)
-        .await
-        .map_err(|error| Failure::from(&error))?;
-    match args.output.output {
+    let session = Session::begin(&settings, layers, Plan::default())?;
+    let printed = session.token(&settings).await.and_then(|token| match args.output.output {
         Format::Text => output::line(token.access_token()),
         Format::Json => output::json(&document(&token, &settings)),
-    }
+    });
+    session.end(printed).await
 }
 
 /// The answer of RFC 6749 §5.1, counted from now, and `expires_at`.

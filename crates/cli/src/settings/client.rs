@@ -1,13 +1,14 @@
 //! The settings of the commands that ask for tokens.
 
+use super::cache::{self, CacheSettings};
 use super::{Found, Layers, Name, Origin, found, missing};
-use crate::args::ClientArgs;
+use crate::args::{ClientArgs, IdentityArgs};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::lifespan::Lifespan;
 use crate::secret_source::SecretSource;
 use jeton::http::{PlainHttp, TlsRoots};
-use jeton::{BuildError, ClientAuthMethod, Scope, Secret, TokenKey, TokenManager};
+use jeton::{BuildError, ClientAuthMethod, Scope, Secret, TokenKey, TokenManager, TokenManagerBuilder};
 use std::time::Duration;
 
 const TOKEN_URL: Name = Name { file: "token_url", environment: "JETON_TOKEN_URL", flag: "--token-url" };
@@ -28,7 +29,7 @@ const PLAIN_HTTP_HOSTS: Name =
     Name { file: "plain_http_hosts", environment: "JETON_PLAIN_HTTP_HOSTS", flag: "--plain-http-host" };
 
 /// The variables of the environment that settings are read from.
-pub(crate) const CLIENT_VARIABLES: [&str; 11] = [
+pub(crate) const CLIENT_VARIABLES: [&str; 15] = [
     TOKEN_URL.environment,
     CLIENT_ID.environment,
     CLIENT_SECRET_FILE.environment,
@@ -40,13 +41,16 @@ pub(crate) const CLIENT_VARIABLES: [&str; 11] = [
     ENDPOINT_PARAMS.environment,
     CA_FILE.environment,
     PLAIN_HTTP_HOSTS.environment,
+    cache::CACHE.environment,
+    cache::CACHE_DIR.environment,
+    cache::CACHE_KEYS.environment,
+    cache::CACHE_NAME_KEY.environment,
 ];
 
 /// What is set for asking an authorization server. The secret is not read yet.
 #[derive(Debug)]
 pub(crate) struct ClientSettings {
-    token_url: Found<String>,
-    client_id: String,
+    pub(crate) identity: IdentitySettings,
     client_secret: SecretSource,
     auth_method: ClientAuthMethod,
     key: TokenKey,
@@ -55,6 +59,14 @@ pub(crate) struct ClientSettings {
     /// How long the whole may take.
     pub(crate) timeout: Duration,
     pub(crate) network: NetworkSettings,
+    pub(crate) cache: CacheSettings,
+}
+
+/// Which client at which authorization server.
+#[derive(Debug)]
+pub(crate) struct IdentitySettings {
+    pub(crate) token_url: Found<String>,
+    pub(crate) client_id: String,
 }
 
 /// How servers are reached.
@@ -68,19 +80,35 @@ impl Layers {
     /// The settings of a command that asks for tokens.
     pub(crate) fn client(&self, args: &ClientArgs) -> Result<ClientSettings, Failure> {
         let file = &self.file.content;
-        let token_url = self.text(&TOKEN_URL, args.token_url.as_deref(), file.token_url.as_ref())?;
-        let client_id = self.text(&CLIENT_ID, args.client_id.as_deref(), file.client_id.as_ref())?;
+        let identity = self.identity(&args.identity)?;
         let method = self.text(&AUTH_METHOD, args.auth_method.as_deref(), file.auth_method.as_ref())?;
         let scope = self.scope(args)?;
-        Ok(ClientSettings {
-            token_url: token_url.ok_or_else(|| missing("the token url", &TOKEN_URL))?,
-            client_id: client_id.ok_or_else(|| missing("the client id", &CLIENT_ID))?.value,
+        let settings = ClientSettings {
+            identity,
             client_secret: self.client_secret(args)?,
             auth_method: method.map_or(Ok(ClientAuthMethod::default()), |method| method.parse())?,
             key: self.key(args, scope.as_ref())?,
             scope,
             timeout: timeout(&args.timeout)?,
             network: self.network(&args.network)?,
+            cache: self.cache(&args.cache)?,
+        };
+        let reading = usize::from(settings.client_secret == SecretSource::StandardInput);
+        if reading + settings.cache.reads_of_standard_input() > 1 {
+            let message = "two secrets cannot both be read from standard input";
+            return Err(Failure::new(ExitCode::Configuration, message).hint("name one of them by file:PATH"));
+        }
+        Ok(settings)
+    }
+
+    /// Which client is meant, at which authorization server.
+    pub(crate) fn identity(&self, args: &IdentityArgs) -> Result<IdentitySettings, Failure> {
+        let file = &self.file.content;
+        let token_url = self.text(&TOKEN_URL, args.token_url.as_deref(), file.token_url.as_ref())?;
+        let client_id = self.text(&CLIENT_ID, args.client_id.as_deref(), file.client_id.as_ref())?;
+        Ok(IdentitySettings {
+            token_url: token_url.ok_or_else(|| missing("the token url", &TOKEN_URL))?,
+            client_id: client_id.ok_or_else(|| missing("the client id", &CLIENT_ID))?.value,
         })
     }
 
@@ -185,30 +213,38 @@ impl Layers {
 }
 
 impl ClientSettings {
-    /// Reads the secret and builds the manager. Sends nothing.
-    pub(crate) fn manager(&self, layers: &Layers) -> Result<TokenManager, Failure> {
-        let secret: Secret<String> = self.client_secret.read(layers.environment())?;
-        TokenManager::builder(&self.token_url.value, &self.client_id)
+    /// Reads the client secret.
+    pub(crate) fn read_secret(&self, layers: &Layers) -> Result<Secret<String>, Failure> {
+        self.client_secret.read(layers.environment())
+    }
+
+    /// The settings of a manager that proves itself with `secret`.
+    pub(crate) fn manager(&self, secret: Secret<String>) -> TokenManagerBuilder {
+        let IdentitySettings { token_url, client_id } = &self.identity;
+        TokenManager::builder(&token_url.value, client_id)
             .client_secret(secret)
             .auth_method(self.auth_method)
             .plain_http(self.network.plain_http.clone())
             .tls_roots(self.network.tls_roots.clone())
             .total_timeout(self.timeout)
             .wait_timeout(self.timeout)
-            .build()
-            .map_err(|error| match &error {
-                BuildError::TokenUrl(_) => self.token_url.origin.fault(&error),
-                BuildError::ClientId
-                | BuildError::ClientSecret
-                | BuildError::TwoSecrets
-                | BuildError::NoRuntime
-                | BuildError::TooManyKeys { .. }
-                | BuildError::AnotherEndpoint
-                | BuildError::Credential(_)
-                | BuildError::Timeout { .. }
-                | BuildError::Lease
-                | BuildError::Tls(_) => Failure::from(&error),
-            })
+    }
+
+    /// Why a manager of these settings cannot be built.
+    pub(crate) fn build_failure(&self, error: &BuildError) -> Failure {
+        match error {
+            BuildError::TokenUrl(_) => self.identity.token_url.origin.fault(error),
+            BuildError::ClientId
+            | BuildError::ClientSecret
+            | BuildError::TwoSecrets
+            | BuildError::NoRuntime
+            | BuildError::TooManyKeys { .. }
+            | BuildError::AnotherEndpoint
+            | BuildError::Credential(_)
+            | BuildError::Timeout { .. }
+            | BuildError::Lease
+            | BuildError::Tls(_) => Failure::from(error),
+        }
     }
 
     /// What the token is asked for.
@@ -216,9 +252,9 @@ impl ClientSettings {
         &self.key
     }
 
-    /// Whether the secret is read from standard input, which then holds nothing else.
+    /// Whether a secret is read from standard input, which then holds nothing else.
     pub(crate) fn takes_standard_input(&self) -> bool {
-        self.client_secret == SecretSource::StandardInput
+        self.client_secret == SecretSource::StandardInput || self.cache.reads_of_standard_input() > 0
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::file::SettingsFile;
 use super::{Environment, Layers};
-use crate::args::{ClientArgs, NetworkArgs, ServerArgs};
+use crate::args::{CacheArgs, ClientArgs, IdentityArgs, NetworkArgs, ServerArgs};
 use std::path::Path;
 
 /// Reads `text` as the settings file `jeton.toml`, and gives what would be told of it on stderr: as TOML, as the
@@ -24,8 +24,7 @@ pub fn settings_faults(text: &str) -> Vec<String> {
 
 fn client_without_flags() -> ClientArgs {
     ClientArgs {
-        token_url: None,
-        client_id: None,
+        identity: IdentityArgs { token_url: None, client_id: None },
         client_secret: None,
         auth_method: None,
         scopes: Vec::new(),
@@ -34,6 +33,7 @@ fn client_without_flags() -> ClientArgs {
         endpoint_params: Vec::new(),
         timeout: "15s".to_owned(),
         network: NetworkArgs { ca_file: None, plain_http_hosts: Vec::new() },
+        cache: CacheArgs::default(),
     }
 }
 

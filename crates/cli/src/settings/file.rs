@@ -37,6 +37,10 @@ pub(super) struct Content {
     pub(super) endpoint_params: Option<Spanned<BTreeMap<String, String>>>,
     pub(super) ca_file: Option<Spanned<String>>,
     pub(super) plain_http_hosts: Option<Spanned<Vec<String>>>,
+    pub(super) cache: Option<Spanned<String>>,
+    pub(super) cache_dir: Option<Spanned<String>>,
+    pub(super) cache_keys: Option<Spanned<Vec<String>>>,
+    pub(super) cache_name_key: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) server: ServerSection,
 }

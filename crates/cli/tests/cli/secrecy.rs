@@ -46,7 +46,7 @@ fn t34_secrets_and_tokens_are_in_no_log_at_any_level() {
     let mut outputs = String::new();
     let mut tokens = Vec::new();
     for method in ["client_secret_basic", "client_secret_post"] {
-        let token = run(&secret, &["token", "--auth-method", method]);
+        let token = run(&secret, &["token", "--no-cache", "--auth-method", method]);
         tokens.push(token.done().trim_end().to_owned());
         outputs += &token.stderr;
         let called = run(&secret, &["call", "GET", &api.url("/"), "--auth-method", method]);

@@ -27,7 +27,7 @@ fn a_client_added_to_a_running_server_has_tokens_at_once() {
 fn a_client_is_disabled_enabled_and_removed_while_the_server_runs() {
     let registered = Registered::new();
     let change = |what: &str| registered.home.run(&["client", what, "billing"]);
-    let token = || registered.run(&["token"]);
+    let token = || registered.run(&["token", "--no-cache"]);
     let settles = |code: i32| crate::process::eventually("the change", || token().code == code);
     token().done();
     let disabled = change("disable");
@@ -165,7 +165,8 @@ fn a_client_is_refused_when_the_command_that_disables_it_has_ended() {
     let server = Server::start(&home, &[("JETON_LOG", "off")], &[]);
     let secret = home.run(&["client", "add", "billing"]).done().trim_end().to_owned();
     let (url, secret) = (server.token_url(), ("JETON_CLIENT_SECRET", secret.as_str()));
-    let token = || home.run_with(&[secret], &["token", "--token-url", &url, "--client-id", "billing"]);
+    let token =
+        || home.run_with(&[secret], &["token", "--no-cache", "--token-url", &url, "--client-id", "billing"]);
     for _ in 0..3 {
         token().done();
         home.run(&["client", "disable", "billing"]).done();
@@ -184,7 +185,8 @@ fn a_server_outlives_the_reader_of_its_log() {
     server.stop_listening();
     let (url, secret) = (server.token_url(), ("JETON_CLIENT_SECRET", secret.as_str()));
     for _ in 0..3 {
-        home.run_with(&[secret], &["token", "--token-url", &url, "--client-id", "billing"]).done();
+        home.run_with(&[secret], &["token", "--no-cache", "--token-url", &url, "--client-id", "billing"])
+            .done();
     }
     server.signal(Signal::TERM);
     assert_eq!(server.child.wait().unwrap().code(), Some(0));

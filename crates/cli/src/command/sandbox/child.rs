@@ -5,9 +5,13 @@ use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::settings::CLIENT_VARIABLES;
+use jeton::Secret;
+use jeton::store::StoreKey;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::ffi::OsStr;
 use std::io::IsTerminal as _;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 use tokio::process::{Child, Command};
@@ -22,7 +26,8 @@ pub(super) async fn run(
     interrupt: &mut Interrupt,
 ) -> Result<std::process::ExitCode, Failure> {
     let group = Group::fitting();
-    let mut child = spawn(command, stage, group).map_err(|error| cannot("be started", &error))?;
+    let cache = CacheVariables::of(stage)?;
+    let mut child = spawn(command, stage, &cache, group).map_err(|error| cannot("be started", &error))?;
     let status = tokio::select! {
         status = child.wait() => status,
         () = interrupt.wait() => {
@@ -43,7 +48,7 @@ fn cannot(what: &str, error: &std::io::Error) -> Failure {
     Failure::new(ExitCode::Other, format!("the command cannot {what}: {error}"))
 }
 
-fn spawn(command: &str, stage: &Stage, group: Group) -> std::io::Result<Child> {
+fn spawn(command: &str, stage: &Stage, cache: &CacheVariables, group: Group) -> std::io::Result<Child> {
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(command).kill_on_drop(true);
     // Settings of the person would be mixed with those of the sandbox.
@@ -52,6 +57,12 @@ fn spawn(command: &str, stage: &Stage, group: Group) -> std::io::Result<Child> {
     }
     shell.env("JETON_CONFIG", "/dev/null");
     shell.envs(variables(stage));
+    shell.envs([
+        ("JETON_CACHE", OsStr::new("off")),
+        ("JETON_CACHE_DIR", cache.dir.as_os_str()),
+        ("JETON_CACHE_KEYS", OsStr::new("env:JETON_SANDBOX_CACHE_KEY")),
+        ("JETON_SANDBOX_CACHE_KEY", OsStr::new(cache.key.expose())),
+    ]);
     if group == Group::Own {
         shell.process_group(0);
     }
@@ -72,6 +83,19 @@ pub(super) fn variables(stage: &Stage) -> [(&'static str, &str); 10] {
         ("CLIENT_SECRET", stage.client_secret.expose()),
         ("API_URL", &stage.orders_url),
     ]
+}
+
+/// What the command keeps tokens with, should it want to: nothing of it is in the home of the person.
+struct CacheVariables {
+    dir: PathBuf,
+    key: Secret<String>,
+}
+
+impl CacheVariables {
+    fn of(stage: &Stage) -> Result<Self, Failure> {
+        let key = StoreKey::generate().map_err(|error| Failure::of(ExitCode::Other, &error))?;
+        Ok(Self { dir: stage.cache_dir(), key: key.to_hex() })
+    }
 }
 
 /// Which processes a signal reaches.

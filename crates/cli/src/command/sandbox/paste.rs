@@ -14,7 +14,7 @@ pub(super) fn text(stage: &Stage) -> String {
 paste into another terminal:
 
   export JETON_TOKEN_URL='{token_url}' JETON_CLIENT_ID='{client_id}' JETON_SCOPES='{scope}'
-  export JETON_CLIENT_SECRET='{secret}' JETON_API_URL='{orders_url}'
+  export JETON_CLIENT_SECRET='{secret}' JETON_API_URL='{orders_url}' JETON_CACHE=off
 
   # with curl
   TOKEN=$(curl -s -u "$JETON_CLIENT_ID:$JETON_CLIENT_SECRET" -d grant_type=client_credentials "$JETON_TOKEN_URL" \

@@ -12,6 +12,7 @@ use jeton_server::{Config, Counters, Listen, Registry, Server, StartError};
 use std::error::Error;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -117,6 +118,11 @@ impl Stage {
     fn manager_of(&self, client_id: &str, secret: Secret<String>) -> Result<TokenManager, Failure> {
         let manager = TokenManager::builder(&self.token_url, client_id).client_secret(secret).build();
         manager.map_err(|error| Failure::from(&error))
+    }
+
+    /// Where the command may keep tokens: a directory that ends with the sandbox.
+    pub(super) fn cache_dir(&self) -> PathBuf {
+        self.data_dir.path().join("cache")
     }
 
     /// Ends server and API, and removes the data directory.

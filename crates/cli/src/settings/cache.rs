@@ -1,0 +1,178 @@
+//! The settings of the token cache.
+
+use super::{Found, Layers, Name, Origin, base_directory, found};
+use crate::args::{CacheArgs, CachePlaceArgs};
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::secret_source::SecretSource;
+use jeton::store::{InvalidStoreKey, KeyRing, StoreKey};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+pub(super) const CACHE: Name = Name { file: "cache", environment: "JETON_CACHE", flag: "--cache" };
+pub(super) const CACHE_DIR: Name =
+    Name { file: "cache_dir", environment: "JETON_CACHE_DIR", flag: "--cache-dir" };
+pub(super) const CACHE_KEYS: Name =
+    Name { file: "cache_keys", environment: "JETON_CACHE_KEYS", flag: "--cache-key" };
+pub(super) const CACHE_NAME_KEY: Name =
+    Name { file: "cache_name_key", environment: "JETON_CACHE_NAME_KEY", flag: "--cache-name-key" };
+
+/// Whether tokens are kept, and where. No key is read yet.
+#[derive(Debug)]
+pub(crate) struct CacheSettings {
+    pub(crate) kept: Kept,
+    pub(crate) place: CachePlace,
+}
+
+/// Where tokens are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// In files of this user.
+    InFiles,
+    /// Nowhere.
+    Nowhere,
+}
+
+/// A text that names no place to keep tokens in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is file or off")]
+pub(crate) struct InvalidKept;
+
+impl FromStr for Kept {
+    type Err = InvalidKept;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKept> {
+        match text {
+            "file" => Ok(Self::InFiles),
+            "off" => Ok(Self::Nowhere),
+            _ => Err(InvalidKept),
+        }
+    }
+}
+
+/// Where the files are, and their keys.
+#[derive(Debug)]
+pub(crate) struct CachePlace {
+    /// `None` when none is set, and this user has no place for caches.
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) keys: CacheKeys,
+}
+
+/// Where the keys of the cache are.
+#[derive(Debug)]
+pub(crate) enum CacheKeys {
+    /// In a file that is made on first use; `None` when this user has no place for it.
+    Made(Option<PathBuf>),
+    /// In secrets that are named.
+    Named(NamedKeys),
+}
+
+/// Keys in secrets that are named.
+#[derive(Debug)]
+pub(crate) struct NamedKeys {
+    active: Found<SecretSource>,
+    older: Vec<Found<SecretSource>>,
+    names: Option<Found<SecretSource>>,
+}
+
+impl Layers {
+    /// The settings of the cache of a command that asks for tokens.
+    pub(crate) fn cache(&self, args: &CacheArgs) -> Result<CacheSettings, Failure> {
+        let off = args.no_cache.then_some("off");
+        let kept = self.text(&CACHE, off.or(args.cache.as_deref()), self.file.content.cache.as_ref())?;
+        Ok(CacheSettings {
+            kept: kept.map_or(Ok(Kept::InFiles), |kept| kept.parse())?,
+            place: self.cache_place(&args.place)?,
+        })
+    }
+
+    /// Where the cache of this user is, whether it is used or not.
+    pub(crate) fn cache_place(&self, args: &CachePlaceArgs) -> Result<CachePlace, Failure> {
+        let in_file = self.file.content.cache_dir.as_ref();
+        let dir = match self.text(&CACHE_DIR, args.dir.as_deref(), in_file)? {
+            Some(found) => Some(found.path()),
+            None => {
+                base_directory(&self.environment, "XDG_CACHE_HOME", ".cache")?.map(|dir| dir.join("jeton"))
+            }
+        };
+        Ok(CachePlace { dir, keys: self.cache_keys(args)? })
+    }
+
+    fn cache_keys(&self, args: &CachePlaceArgs) -> Result<CacheKeys, Failure> {
+        let file = &self.file.content;
+        let keys = self.list(&CACHE_KEYS, &args.keys, &[' '], file.cache_keys.as_ref())?;
+        let names = args.name_key.as_deref();
+        let names = self.text(&CACHE_NAME_KEY, names, file.cache_name_key.as_ref())?;
+        let Some(Found { value: texts, origin }) = keys.filter(|keys| !keys.value.is_empty()) else {
+            if let Some(names) = names {
+                return Err(names.origin.fault(&"it goes with cache keys, of which none is set"));
+            }
+            let state = base_directory(&self.environment, "XDG_STATE_HOME", ".local/state")?;
+            return Ok(CacheKeys::Made(state.map(|dir| dir.join("jeton/cache.key"))));
+        };
+        let sources = texts.into_iter().map(|text| source(&found(text, origin.clone())));
+        let mut sources = sources.collect::<Result<Vec<_>, _>>()?.into_iter();
+        let Some(active) = sources.next() else { return Ok(CacheKeys::Made(None)) };
+        let names = names.as_ref().map(source).transpose()?;
+        Ok(CacheKeys::Named(NamedKeys { active, older: sources.collect(), names }))
+    }
+}
+
+/// The source that is named; a path in the settings file is relative to the directory of that file.
+fn source(text: &Found<String>) -> Result<Found<SecretSource>, Failure> {
+    let source = match text.parse()? {
+        SecretSource::File(path) => {
+            let path = found(path.to_string_lossy().into_owned(), text.origin.clone()).path();
+            SecretSource::File(path)
+        }
+        source @ (SecretSource::Environment(_) | SecretSource::StandardInput) => source,
+    };
+    Ok(Found { value: source, origin: text.origin.clone() })
+}
+
+impl CacheSettings {
+    /// How many secrets are read from standard input, which holds one.
+    pub(crate) fn reads_of_standard_input(&self) -> usize {
+        match self.kept {
+            Kept::InFiles => self.place.reads_of_standard_input(),
+            Kept::Nowhere => 0,
+        }
+    }
+}
+
+impl CachePlace {
+    fn reads_of_standard_input(&self) -> usize {
+        let CacheKeys::Named(NamedKeys { active, older, names }) = &self.keys else { return 0 };
+        let all = older.iter().chain(names).chain([active]);
+        all.filter(|source| source.value == SecretSource::StandardInput).count()
+    }
+}
+
+impl NamedKeys {
+    /// Reads the keys.
+    pub(crate) fn read(&self, layers: &Layers) -> Result<KeyRing, Failure> {
+        let (active, origin) = (read(&self.active, layers)?, &self.active.origin);
+        let mut ring = KeyRing::new(&active).map_err(|error| unfit(origin, error))?;
+        for source in &self.older {
+            ring = ring.with_older(&read(source, layers)?).map_err(|error| unfit(&source.origin, error))?;
+        }
+        match &self.names {
+            Some(source) => {
+                ring.with_name_key(&read(source, layers)?).map_err(|error| unfit(&source.origin, error))
+            }
+            None => Ok(ring),
+        }
+    }
+}
+
+fn read(source: &Found<SecretSource>, layers: &Layers) -> Result<StoreKey, Failure> {
+    let text = source.value.read(layers.environment())?;
+    StoreKey::parse(&text).map_err(|error| {
+        let message = format!("{}: {}: {error}", source.origin, source.value);
+        Failure::new(ExitCode::Configuration, message)
+    })
+}
+
+fn unfit(origin: &Origin, error: InvalidStoreKey) -> Failure {
+    origin.fault(&error)
+}
