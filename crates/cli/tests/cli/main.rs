@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod api;
+mod cache;
+mod cache_commands;
+mod cache_trouble;
 mod calls;
 mod exit_codes;
 mod inspection;
@@ -11,3 +14,4 @@ mod sandbox;
 mod secrecy;
 mod serving;
 mod settings;
+mod stub;
