@@ -196,7 +196,8 @@ pub(crate) struct IdentityArgs {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Token cache")]
 pub(crate) struct CacheArgs {
-    /// Where tokens are kept for the commands that follow: file or off [env: JETON_CACHE; default: file]
+    /// Where tokens are kept for the commands that follow: file, off, or redis://HOST:PORT, rediss://HOST:PORT or
+    /// unix:///PATH for a Redis that several machines share; it wants --cache-key [env: JETON_CACHE; default: file]
     #[arg(long, value_name = "WHERE")]
     pub(crate) cache: Option<String>,
     /// Keep no token and use none that is kept; the same as --cache off
@@ -204,6 +205,23 @@ pub(crate) struct CacheArgs {
     pub(crate) no_cache: bool,
     #[command(flatten)]
     pub(crate) place: CachePlaceArgs,
+    #[command(flatten)]
+    pub(crate) redis: RedisArgs,
+}
+
+/// How the Redis of the cache is reached.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Token cache")]
+pub(crate) struct RedisArgs {
+    /// With Redis: the user to log in as [env: JETON_CACHE_USER]
+    #[arg(id = "cache_user", long = "cache-user", value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// With Redis: where the password is: env:NAME, file:PATH or - [env: JETON_CACHE_PASSWORD]
+    #[arg(id = "cache_password", long = "cache-password", value_name = "SOURCE")]
+    pub(crate) password: Option<String>,
+    /// With rediss: the certificate authorities to trust, as a PEM file [env: JETON_CACHE_CA_FILE; default: those of --ca-file]
+    #[arg(id = "cache_ca_file", long = "cache-ca-file", value_name = "FILE")]
+    pub(crate) ca_file: Option<String>,
 }
 
 /// Where the cache is, and what it is encrypted with.
@@ -211,16 +229,16 @@ pub(crate) struct CacheArgs {
 #[command(next_help_heading = "Token cache")]
 pub(crate) struct CachePlaceArgs {
     /// The directory of the cache, for its owner alone [env: JETON_CACHE_DIR; default: jeton in $XDG_CACHE_HOME or ~/.cache]
-    #[arg(long = "cache-dir", value_name = "DIR")]
+    #[arg(id = "cache_dir", long = "cache-dir", value_name = "DIR")]
     pub(crate) dir: Option<String>,
     /// A key that what is kept is encrypted with: env:NAME, file:PATH or -, 64 hexadecimal digits, as `openssl rand -hex 32`
     /// makes them; may be repeated: the first encrypts, all decrypt [env: JETON_CACHE_KEYS, space-delimited; default: a
     /// key file that is made on first use, jeton/cache.key in $XDG_STATE_HOME or ~/.local/state]
-    #[arg(long = "cache-key", value_name = "SOURCE")]
+    #[arg(id = "cache_keys", long = "cache-key", value_name = "SOURCE")]
     pub(crate) keys: Vec<String>,
-    /// With --cache-key: the key that the files are named with, which stays when the others are replaced [env:
+    /// With --cache-key: the key that the records are named with, which stays when the others are replaced [env:
     /// JETON_CACHE_NAME_KEY; default: made from the first key]
-    #[arg(long = "cache-name-key", value_name = "SOURCE")]
+    #[arg(id = "cache_name_key", long = "cache-name-key", value_name = "SOURCE")]
     pub(crate) name_key: Option<String>,
 }
 
@@ -239,8 +257,8 @@ pub(crate) struct NetworkArgs {
 /// `jeton token`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The token comes from the cache where a good one is kept there; then no server is asked. All commands of this user live
-on one token for each client, secret, server, scope, audience, resource and parameters; one of them renews it in time.")]
+The token comes from the cache where a good one is kept there; then no server is asked. All commands that share the cache
+live on one token for each client, secret, server, scope, audience, resource and parameters; one of them renews it in time.")]
 pub(crate) struct TokenArgs {
     #[command(flatten)]
     pub(crate) output: OutputArgs,

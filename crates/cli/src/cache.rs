@@ -1,4 +1,4 @@
-//! The token cache of this user, as the commands use it.
+//! The token cache, as the commands use it.
 
 mod inventory;
 
@@ -6,15 +6,16 @@ pub(crate) use inventory::{Inventory, Kind, Listed, Records};
 
 use crate::failure::{Failure, described};
 use crate::output;
-use crate::settings::{CacheKeys, CachePlace, CacheSettings, Kept, Layers};
+use crate::settings::{CacheKeys, CachePlace, CacheSettings, Kept, Layers, RedisSettings};
 use bytes::Bytes;
+use jeton::http::TlsRoots;
 use jeton::store::{
     Change, FileStore, KeyRing, Reading, RecordName, SharedStore, StoreFault, StoreFaultKind, StoreFuture,
     Subscription, Swap, Version,
 };
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// An answer that took this long and then was no longer waited for is one that did not come in time.
@@ -22,15 +23,24 @@ const OVERDUE: Duration = Duration::from_millis(400);
 
 /// A cache that can be used.
 pub(crate) struct Opened {
-    pub(crate) store: FileStore,
+    pub(crate) store: Arc<dyn SharedStore>,
     pub(crate) ring: KeyRing,
+    /// Where it is.
+    pub(crate) place: String,
+    /// What to do when it does not work.
+    pub(crate) remedy: &'static str,
 }
 
 /// Opens the cache, if tokens are to be kept. One that cannot be used costs nobody a token: that is told, and there is none. Keys
 /// that are named and cannot be read are a failure.
-pub(crate) fn open(settings: &CacheSettings, layers: &Layers) -> Result<Option<Opened>, Failure> {
-    match settings.kept {
+pub(crate) fn open(
+    settings: &CacheSettings,
+    roots: &TlsRoots,
+    layers: &Layers,
+) -> Result<Option<Opened>, Failure> {
+    match &settings.kept {
         Kept::Nowhere => Ok(None),
+        Kept::InRedis(redis) => open_redis(redis, &settings.place, roots, layers),
         Kept::InFiles => open_files(&settings.place, layers),
     }
 }
@@ -52,9 +62,25 @@ fn open_files(place: &CachePlace, layers: &Layers) -> Result<Option<Opened>, Fai
         return Ok(unused(NO_DIR, OTHER_DIR));
     };
     match FileStore::open(dir) {
-        Ok(store) => Ok(Some(Opened { store, ring })),
+        Ok(store) => {
+            let place = store.directory().display().to_string();
+            Ok(Some(Opened { store: Arc::new(store), ring, place, remedy: OTHER_DIR }))
+        }
         Err(error) => Ok(unused(&described(&error), OTHER_DIR)),
     }
+}
+
+fn open_redis(
+    redis: &RedisSettings,
+    place: &CachePlace,
+    roots: &TlsRoots,
+    layers: &Layers,
+) -> Result<Option<Opened>, Failure> {
+    // Settings without keys are refused before.
+    let CacheKeys::Named(keys) = &place.keys else { return Ok(None) };
+    let (ring, store) = (keys.read(layers)?, redis.store(roots, layers)?);
+    let place = redis.url.value.clone();
+    Ok(Some(Opened { store: Arc::new(store), ring, place, remedy: "name another one by --cache" }))
 }
 
 fn unused(why: &str, remedy: &str) -> Option<Opened> {
@@ -81,21 +107,22 @@ pub(crate) enum Renewal {
 
 /// The store as one command uses it: its first fault is told to the person, once.
 pub(crate) struct CommandStore {
-    store: FileStore,
+    store: Arc<dyn SharedStore>,
     place: String,
+    remedy: &'static str,
     failed: AtomicBool,
     /// With a renewal: the body that was there first, which is not shown to the manager.
     outdated: Option<OnceLock<Option<Bytes>>>,
 }
 
 impl CommandStore {
-    pub(crate) fn new(store: FileStore, renewal: Renewal) -> Self {
-        let place = store.directory().display().to_string();
+    pub(crate) fn new(opened: Opened, renewal: Renewal) -> Self {
+        let Opened { store, ring: _, place, remedy } = opened;
         let outdated = match renewal {
             Renewal::WhenNeeded => None,
             Renewal::Now => Some(OnceLock::new()),
         };
-        Self { store, place, failed: AtomicBool::new(false), outdated }
+        Self { store, place, remedy, failed: AtomicBool::new(false), outdated }
     }
 
     /// Where it is.
@@ -121,8 +148,7 @@ impl CommandStore {
 
     fn fault(&self, fault: &StoreFault) {
         if !self.failed.swap(true, Ordering::Relaxed) {
-            let place = format!("mend {}", self.place);
-            warn(&fault.to_string(), &format!("{place}, name another directory by --cache-dir"));
+            warn(&fault.to_string(), &format!("mend {}, {}", self.place, self.remedy));
         }
     }
 

@@ -33,14 +33,15 @@ impl Session {
     /// Reads the secrets, opens the cache and builds the manager. Sends nothing.
     pub(crate) fn begin(settings: &ClientSettings, layers: &Layers, plan: Plan) -> Result<Self, Failure> {
         let secret = settings.read_secret(layers)?;
-        let opened = cache::open(&settings.cache, layers)?;
+        let opened = cache::open(&settings.cache, &settings.network.tls_roots, layers)?;
         let mut builder = settings.manager(secret.clone());
         let mut store = None;
         if let Some(opened) = opened {
-            let kept = Arc::new(CommandStore::new(opened.store, plan.renewal));
-            let shared: Arc<dyn SharedStore> = Arc::<CommandStore>::clone(&kept);
             // Whoever gives a wrong secret is to learn it, and not to get what the right one brought.
-            builder = builder.shared_store(shared, opened.ring.bound_to(&secret));
+            let ring = opened.ring.clone().bound_to(&secret);
+            let kept = Arc::new(CommandStore::new(opened, plan.renewal));
+            let shared: Arc<dyn SharedStore> = Arc::<CommandStore>::clone(&kept);
+            builder = builder.shared_store(shared, ring);
             store = Some(kept);
         }
         if let Some(exchange) = plan.exchange {

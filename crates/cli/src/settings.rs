@@ -7,7 +7,7 @@ mod faults;
 mod file;
 mod server;
 
-pub(crate) use cache::{CacheKeys, CachePlace, CacheSettings, Kept};
+pub(crate) use cache::{CacheKeys, CachePlace, CacheSettings, Kept, RedisSettings};
 pub(crate) use client::{CLIENT_VARIABLES, ClientSettings, IdentitySettings, NetworkSettings};
 pub(crate) use environment::Environment;
 pub use faults::settings_faults;

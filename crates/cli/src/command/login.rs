@@ -40,7 +40,7 @@ pub(crate) async fn run(args: &LoginArgs, layers: &Layers) -> Result<(), Failure
         token: &token,
         settings: &settings,
     };
-    if settings.cache.kept == Kept::Nowhere {
+    if matches!(settings.cache.kept, Kept::Nowhere) {
         output::note("the token is not kept: the cache is turned off");
     }
     match args.output.output {
@@ -108,7 +108,7 @@ impl Login<'_> {
             "expires_in": expires_at.saturating_since(now).as_secs(),
             "expires_at": expires_at.as_unix_seconds(),
             "source": match self.source { Source::Server => "server", Source::Cache => "cache" },
-            "cache_dir": self.kept_in,
+            "kept_in": self.kept_in,
         })
     }
 }

@@ -5,7 +5,8 @@ use crate::args::{CacheArgs, CachePlaceArgs};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::secret_source::SecretSource;
-use jeton::store::{InvalidStoreKey, KeyRing, StoreKey};
+use jeton::http::TlsRoots;
+use jeton::store::{InvalidStoreKey, KeyRing, RedisStore, StoreKey};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -14,6 +15,12 @@ pub(super) const CACHE_DIR: Name =
     Name { file: "cache_dir", environment: "JETON_CACHE_DIR", flag: "--cache-dir" };
 pub(super) const CACHE_KEYS: Name =
     Name { file: "cache_keys", environment: "JETON_CACHE_KEYS", flag: "--cache-key" };
+pub(super) const CACHE_USER: Name =
+    Name { file: "cache_user", environment: "JETON_CACHE_USER", flag: "--cache-user" };
+pub(super) const CACHE_PASSWORD: Name =
+    Name { file: "cache_password", environment: "JETON_CACHE_PASSWORD", flag: "--cache-password" };
+pub(super) const CACHE_CA_FILE: Name =
+    Name { file: "cache_ca_file", environment: "JETON_CACHE_CA_FILE", flag: "--cache-ca-file" };
 pub(super) const CACHE_NAME_KEY: Name =
     Name { file: "cache_name_key", environment: "JETON_CACHE_NAME_KEY", flag: "--cache-name-key" };
 
@@ -25,27 +32,57 @@ pub(crate) struct CacheSettings {
 }
 
 /// Where tokens are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Kept {
     /// In files of this user.
     InFiles,
+    /// In Redis, with all who have its keys.
+    InRedis(Box<RedisSettings>),
     /// Nowhere.
     Nowhere,
 }
 
-/// A text that names no place to keep tokens in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is file or off")]
-pub(crate) struct InvalidKept;
+/// How Redis is reached. Nothing is read yet.
+#[derive(Debug)]
+pub(crate) struct RedisSettings {
+    pub(crate) url: Found<String>,
+    user: Option<String>,
+    password: Option<Found<SecretSource>>,
+    ca_file: Option<Found<String>>,
+}
 
-impl FromStr for Kept {
+/// A text that names no place to keep tokens in. It is not told again: a password may be in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum InvalidKept {
+    #[error("it is file, off, or the url of a redis: redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH")]
+    Form,
+    #[error(
+        "a password is not written in a url: say where it is by --cache-password, JETON_CACHE_PASSWORD or cache_password"
+    )]
+    Password,
+}
+
+/// What `cache` is set to.
+enum Wanted {
+    Files,
+    Nothing,
+    Redis,
+}
+
+impl FromStr for Wanted {
     type Err = InvalidKept;
 
     fn from_str(text: &str) -> Result<Self, InvalidKept> {
-        match text {
-            "file" => Ok(Self::InFiles),
-            "off" => Ok(Self::Nowhere),
-            _ => Err(InvalidKept),
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+        match (text, scheme) {
+            ("file", _) => Ok(Self::Files),
+            ("off", _) => Ok(Self::Nothing),
+            (_, Some("redis" | "rediss" | "unix" | "redis+unix")) => {
+                let url = url::Url::parse(text).map_err(|_| InvalidKept::Form)?;
+                let tells = url.password().is_some();
+                if tells { Err(InvalidKept::Password) } else { Ok(Self::Redis) }
+            }
+            _ => Err(InvalidKept::Form),
         }
     }
 }
@@ -79,15 +116,54 @@ impl Layers {
     /// The settings of the cache of a command that asks for tokens.
     pub(crate) fn cache(&self, args: &CacheArgs) -> Result<CacheSettings, Failure> {
         let off = args.no_cache.then_some("off");
-        let kept = self.text(&CACHE, off.or(args.cache.as_deref()), self.file.content.cache.as_ref())?;
-        Ok(CacheSettings {
-            kept: kept.map_or(Ok(Kept::InFiles), |kept| kept.parse())?,
-            place: self.cache_place(&args.place)?,
-        })
+        let kept = self.kept(off.or(args.cache.as_deref()), args)?;
+        let place = self.cache_place(&args.place)?;
+        if let (Kept::InRedis(redis), CacheKeys::Made(_)) = (&kept, &place.keys) {
+            return Err(redis.url.origin.fault(&"a cache in redis wants keys, which others have too").hint(
+                "name one by --cache-key, JETON_CACHE_KEYS or cache_keys; `openssl rand -hex 32` makes one",
+            ));
+        }
+        Ok(CacheSettings { kept, place })
     }
 
-    /// Where the cache of this user is, whether it is used or not.
-    pub(crate) fn cache_place(&self, args: &CachePlaceArgs) -> Result<CachePlace, Failure> {
+    fn kept(&self, flag: Option<&str>, args: &CacheArgs) -> Result<Kept, Failure> {
+        let file = &self.file.content;
+        let Some(kept) = self.text(&CACHE, flag, file.cache.as_ref())? else { return Ok(Kept::InFiles) };
+        match kept.parse()? {
+            Wanted::Files => Ok(Kept::InFiles),
+            Wanted::Nothing => Ok(Kept::Nowhere),
+            Wanted::Redis => {
+                let args = &args.redis;
+                let user = self.text(&CACHE_USER, args.user.as_deref(), file.cache_user.as_ref())?;
+                let password =
+                    self.text(&CACHE_PASSWORD, args.password.as_deref(), file.cache_password.as_ref())?;
+                Ok(Kept::InRedis(Box::new(RedisSettings {
+                    url: kept,
+                    user: user.map(|user| user.value),
+                    password: password.as_ref().map(source).transpose()?,
+                    ca_file: self.text(
+                        &CACHE_CA_FILE,
+                        args.ca_file.as_deref(),
+                        file.cache_ca_file.as_ref(),
+                    )?,
+                })))
+            }
+        }
+    }
+
+    /// Where the cache of this user is, for the commands that look into it.
+    pub(crate) fn cache_to_look_into(&self, args: &CachePlaceArgs) -> Result<CachePlace, Failure> {
+        match self.kept(None, &CacheArgs::default())? {
+            Kept::InFiles | Kept::Nowhere => self.cache_place(args),
+            Kept::InRedis(redis) => Err(redis
+                .url
+                .origin
+                .fault(&"what is kept in redis cannot be listed or cleared here")
+                .hint("it goes with the tokens; to look into the cache in files, set JETON_CACHE=file")),
+        }
+    }
+
+    fn cache_place(&self, args: &CachePlaceArgs) -> Result<CachePlace, Failure> {
         let in_file = self.file.content.cache_dir.as_ref();
         let dir = match self.text(&CACHE_DIR, args.dir.as_deref(), in_file)? {
             Some(found) => Some(found.path()),
@@ -133,8 +209,12 @@ fn source(text: &Found<String>) -> Result<Found<SecretSource>, Failure> {
 impl CacheSettings {
     /// How many secrets are read from standard input, which holds one.
     pub(crate) fn reads_of_standard_input(&self) -> usize {
-        match self.kept {
+        match &self.kept {
             Kept::InFiles => self.place.reads_of_standard_input(),
+            Kept::InRedis(redis) => {
+                let password = redis.password.iter().filter(|source| is_standard_input(source)).count();
+                password + self.place.reads_of_standard_input()
+            }
             Kept::Nowhere => 0,
         }
     }
@@ -144,7 +224,35 @@ impl CachePlace {
     fn reads_of_standard_input(&self) -> usize {
         let CacheKeys::Named(NamedKeys { active, older, names }) = &self.keys else { return 0 };
         let all = older.iter().chain(names).chain([active]);
-        all.filter(|source| source.value == SecretSource::StandardInput).count()
+        all.filter(|source| is_standard_input(source)).count()
+    }
+}
+
+fn is_standard_input(source: &Found<SecretSource>) -> bool {
+    source.value == SecretSource::StandardInput
+}
+
+impl RedisSettings {
+    /// The store, which trusts `roots` unless it has authorities of its own. Asks nobody.
+    pub(crate) fn store(&self, roots: &TlsRoots, layers: &Layers) -> Result<RedisStore, Failure> {
+        let roots = match &self.ca_file {
+            None => roots.clone(),
+            Some(found) => {
+                let path = found.path();
+                let pem = std::fs::read(&path);
+                TlsRoots::Only(
+                    pem.map_err(|error| found.origin.fault(&format!("{}: {error}", path.display())))?,
+                )
+            }
+        };
+        let mut builder = RedisStore::at(&self.url.value).tls_roots(roots);
+        if let Some(user) = &self.user {
+            builder = builder.user(user);
+        }
+        if let Some(password) = &self.password {
+            builder = builder.password(password.value.read(layers.environment())?);
+        }
+        builder.build().map_err(|error| self.url.origin.fault(&error))
     }
 }
 

@@ -29,7 +29,7 @@ const PLAIN_HTTP_HOSTS: Name =
     Name { file: "plain_http_hosts", environment: "JETON_PLAIN_HTTP_HOSTS", flag: "--plain-http-host" };
 
 /// The variables of the environment that settings are read from.
-pub(crate) const CLIENT_VARIABLES: [&str; 15] = [
+pub(crate) const CLIENT_VARIABLES: [&str; 18] = [
     TOKEN_URL.environment,
     CLIENT_ID.environment,
     CLIENT_SECRET_FILE.environment,
@@ -45,6 +45,9 @@ pub(crate) const CLIENT_VARIABLES: [&str; 15] = [
     cache::CACHE_DIR.environment,
     cache::CACHE_KEYS.environment,
     cache::CACHE_NAME_KEY.environment,
+    cache::CACHE_USER.environment,
+    cache::CACHE_PASSWORD.environment,
+    cache::CACHE_CA_FILE.environment,
 ];
 
 /// What is set for asking an authorization server. The secret is not read yet.

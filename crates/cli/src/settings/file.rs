@@ -41,6 +41,9 @@ pub(super) struct Content {
     pub(super) cache_dir: Option<Spanned<String>>,
     pub(super) cache_keys: Option<Spanned<Vec<String>>>,
     pub(super) cache_name_key: Option<Spanned<String>>,
+    pub(super) cache_user: Option<Spanned<String>>,
+    pub(super) cache_password: Option<Spanned<String>>,
+    pub(super) cache_ca_file: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) server: ServerSection,
 }

@@ -234,7 +234,8 @@ fn keys_that_are_named_are_used_and_replaced_without_losing_a_token() {
     let bad = stub.run_with(&[("JETON_CACHE_KEYS", "env:A"), ("A", "canary")], &["token"]);
     bad.failed(5, &["JETON_CACHE_KEYS", "64 hexadecimal digits"]);
     assert!(!bad.stderr.contains("canary"), "{bad}");
-    stub.run_with(&[("JETON_CACHE", "memory")], &["token"]).failed(5, &["JETON_CACHE: it is file or off"]);
-    stub.run(&["token", "--cache", "memory"]).failed(2, &["--cache: it is file or off"]);
+    stub.run_with(&[("JETON_CACHE", "memory")], &["token"])
+        .failed(5, &["JETON_CACHE: it is file, off, or the url of a redis"]);
+    stub.run(&["token", "--cache", "memory"]).failed(2, &["--cache: it is file, off, or"]);
     stub.run(&["token", "--client-secret", "-", "--cache-key", "-"]).failed(5, &["standard input"]);
 }

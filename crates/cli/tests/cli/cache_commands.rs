@@ -37,7 +37,7 @@ fn r7_1_login_says_what_it_did() {
     let (kept, renewed) = (document(&[]), document(&["--renew"]));
     assert_eq!((&kept["source"], &renewed["source"]), (&json!("cache"), &json!("server")));
     assert_eq!((&kept["scope"], &kept["token_endpoint"]), (&json!("a b"), &json!(stub.api.url("/token"))));
-    assert_eq!(kept["cache_dir"], json!(stub.cache_dir()));
+    assert_eq!(kept["kept_in"], json!(stub.cache_dir()));
     assert_ne!(kept["fingerprint"], renewed["fingerprint"]);
     assert_eq!(stub.requests(), 2);
     assert_eq!(stub.run(&["token", "--scope", "a b"]).done(), "canary-token-1\n", "others have the new one");

@@ -5,6 +5,7 @@
 mod api;
 mod cache;
 mod cache_commands;
+mod cache_redis;
 mod cache_trouble;
 mod calls;
 mod exit_codes;
