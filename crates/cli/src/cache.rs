@@ -55,7 +55,7 @@ fn open_files(place: &CachePlace, layers: &Layers) -> Result<Option<Opened>, Fai
         CacheKeys::Made(None) => return Ok(unused(NO_STATE, OTHER_KEYS)),
         CacheKeys::Made(Some(path)) => match KeyRing::from_key_file(path) {
             Ok(ring) => ring,
-            Err(error) => return Ok(unused(&described(&error), OTHER_KEYS)),
+            Err(error) => return Ok(unused(&described(&error), &format!("or {OTHER_KEYS}"))),
         },
     };
     let Some(dir) = &place.dir else {
@@ -66,7 +66,7 @@ fn open_files(place: &CachePlace, layers: &Layers) -> Result<Option<Opened>, Fai
             let place = store.directory().display().to_string();
             Ok(Some(Opened { store: Arc::new(store), ring, place, remedy: OTHER_DIR }))
         }
-        Err(error) => Ok(unused(&described(&error), OTHER_DIR)),
+        Err(error) => Ok(unused(&described(&error), &format!("or {OTHER_DIR}"))),
     }
 }
 
@@ -91,7 +91,7 @@ fn unused(why: &str, remedy: &str) -> Option<Opened> {
 fn warn(why: &str, remedy: &str) {
     let why = output::harmless(why);
     output::note(&format!(
-        "warning: the token cache is not used: {why}; or {remedy}, or turn it off by --no-cache"
+        "warning: the token cache is not used: {why}; {remedy}, or turn it off by --no-cache"
     ));
 }
 

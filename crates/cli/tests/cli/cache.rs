@@ -212,6 +212,18 @@ fn t31_what_is_written_is_for_the_owner_alone() {
 }
 
 #[test]
+fn cache_and_keys_are_where_xdg_says() {
+    let stub = Stub::quick();
+    let at = |name: &str| stub.home.path().join(name).display().to_string();
+    let variables = [("XDG_CACHE_HOME", &*at("c")), ("XDG_STATE_HOME", &*at("s"))];
+    stub.run_with(&variables, &["token"]).done();
+    let records = stub.run_with(&variables, &["cache", "list"]);
+    assert!(records.done().lines().count() == 2 && records.stderr.contains(&at("c/jeton")), "{records}");
+    assert!(stub.home.path().join("s/jeton/cache.key").is_file());
+    assert!(!stub.cache_dir().exists() && !stub.key_file().exists());
+}
+
+#[test]
 fn keys_that_are_named_are_used_and_replaced_without_losing_a_token() {
     let stub = Stub::quick();
     let key = |digit: &str| digit.repeat(64);
