@@ -2,8 +2,10 @@
 
 use crate::api::Api;
 use crate::process::{Registered, Running, finish};
-use crate::stub::Stub;
+use crate::programs::ForeignServer;
+use crate::stub::{SECRET, Stub};
 use rustix::process::Signal;
+use serde_json::json;
 use std::collections::HashSet;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -34,6 +36,23 @@ fn r2_1_processes_live_on_one_token_of_the_real_server_too() {
     assert!(tokens.contains(&format!("{}\n", answer["access_token"].as_str().unwrap())));
     assert!((3500..=3600).contains(&answer["expires_in"].as_u64().unwrap()), "{answer}");
     assert_eq!(answer["scope"], "a");
+}
+
+#[test]
+fn r5_9_processes_live_on_one_token_of_the_servers_of_others_as_these_count() {
+    let clients =
+        json!([{ "client_id": "canary-client-id", "client_secret": SECRET, "scope": "orders:read" }]);
+    for server in [ForeignServer::oidc_provider(&clients, &[]), ForeignServer::authlib(&clients, &[])] {
+        let stub = Stub::quick();
+        let url = server.token_url();
+        let begin = |_| Running::start(stub.command_at(&url, &["token", "--scope", "orders:read"]));
+        let running: Vec<_> = (0..8).map(begin).collect();
+        let tokens: HashSet<_> = running.into_iter().map(|running| running.end().done().to_owned()).collect();
+        assert_eq!((tokens.len(), server.token_requests()), (1, 1));
+        let login = finish(stub.command_at(&url, &["login", "--scope", "orders:read", "--renew"]));
+        assert!(login.done().contains("the server, just now"), "{login}");
+        assert_eq!(server.token_requests(), 2);
+    }
 }
 
 #[test]

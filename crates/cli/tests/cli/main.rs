@@ -11,6 +11,8 @@ mod calls;
 mod exit_codes;
 mod inspection;
 mod process;
+#[path = "../../../../testdata/foreign/programs.rs"]
+mod programs;
 mod sandbox;
 mod secrecy;
 mod serving;
