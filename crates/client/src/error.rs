@@ -230,6 +230,11 @@ impl TokenError {
         }
     }
 
+    /// Whether the request was waited for as long as one may take.
+    pub(crate) fn took_all_its_time(&self) -> bool {
+        matches!(self.kind(), TokenErrorKind::Unreachable { fault: ExchangeError::TimedOut, .. })
+    }
+
     /// The failure as the lifecycle sees it.
     pub(crate) fn failure(&self) -> Failure {
         use TokenErrorKind as Kind;

@@ -3,7 +3,7 @@
 use crate::flight::Seat;
 use crate::manager::GrantedScope;
 use crate::minting::{self, Mishap};
-use crate::store::link::{Draft, Pause, Place, Seen, StoreLink, Swapped, Writing};
+use crate::store::link::{Draft, LONGEST_PAUSE, Pause, Place, Seen, StoreLink, Swapped, Writing};
 use crate::store::{StoreFault, StoreFaultKind, Subscription, Version};
 use crate::sync::{Mutex, lock};
 use crate::telemetry::{LeaseOutcome, Unusable};
@@ -74,6 +74,8 @@ pub(crate) struct Sortie {
     /// The store's clock, and when it showed that.
     clock: Option<(u64, Moment)>,
     rejecting: Option<TokenId>,
+    /// How often in a row the server could not be reached, as was last seen in the store.
+    unreached: u8,
 }
 
 enum Following {
@@ -106,6 +108,7 @@ impl Sortie {
             following: Following::NotYet,
             clock: None,
             rejecting: None,
+            unreached: 0,
         })
     }
 
@@ -168,7 +171,10 @@ impl Sortie {
         rejecting: Option<TokenId>,
     ) -> Event {
         self.rejecting = rejecting;
-        match self.swap(seat, expected, Writing::Lease { rejecting, pause: None }).await {
+        match self
+            .swap(seat, expected, Writing::Lease { rejecting, pause: None, unreached: self.unreached })
+            .await
+        {
             Ok((version, Swapped::Written { now })) => Event::Leased { version, store_millis: now },
             Ok((_, Swapped::Conflict(seen))) => Event::Conflict(seen.found),
             Err(_) => Event::StoreFailed,
@@ -233,7 +239,7 @@ impl Sortie {
             tokio::time::sleep(self.link.lease / PROLONGED).await;
             let Some(fence) = self.flight.fence() else { continue };
             let pause = seat.pause_until().and_then(|until| self.pause_of(seat, until));
-            let writing = Writing::Lease { rejecting: self.rejecting, pause };
+            let writing = Writing::Lease { rejecting: self.rejecting, pause, unreached: self.unreached };
             match self.swap(seat, Some(fence), writing).await {
                 Ok((version, Swapped::Written { .. })) => self.flight.prolonged(version),
                 // Another process has it, or will: what this one brings is compared with what is there then.
@@ -254,7 +260,9 @@ impl Sortie {
             land();
             // A lease that may have been written, though nobody said so, is not left there.
             if let Some(version) = self.unanswered {
-                let _released = self.swap(seat, Some(version), Writing::Nothing { pause: None }).await;
+                let _released = self
+                    .swap(seat, Some(version), Writing::Nothing { pause: None, unreached: self.unreached })
+                    .await;
             }
             return;
         }
@@ -284,7 +292,9 @@ impl Sortie {
                 }
                 Action::Release { expected, pause } => {
                     let pause = pause.and_then(|pause| self.pause_of(seat, Instant::now() + pause));
-                    let written = self.swap(seat, Some(expected), Writing::Nothing { pause }).await;
+                    let written = self
+                        .swap(seat, Some(expected), Writing::Nothing { pause, unreached: self.unreached })
+                        .await;
                     Self::tell_lease(seat, &written, LeaseOutcome::Released);
                     match written {
                         Ok((version, Swapped::Written { .. })) => Event::Written(version),
@@ -389,6 +399,7 @@ impl Sortie {
     /// Notes the store's clock, and takes out what this manager has no use for.
     fn noted(&mut self, seat: &Seat, mut seen: Seen) -> Seen {
         self.clock = Some((seen.now, seat.engine.clock.moment()));
+        self.unreached = seen.unreached;
         if let Some(found) = &mut seen.found
             && is_too_narrow(seat, found)
         {
@@ -409,24 +420,25 @@ impl Sortie {
         }
     }
 
-    /// How long every process is to leave the server alone after `mishap`: the server answered, and said so or was not well. What
-    /// did not get there tells of this process's way to it alone.
-    pub(crate) fn shared_pause(seat: &Seat, mishap: &Mishap) -> Option<Duration> {
+    /// How long every process is to leave the server alone after `mishap`: where the server answered, and said so or was not
+    /// well. That it could not be reached may be this process's own trouble; but when the next one cannot reach it either, or all have waited
+    /// for as long as a request may take, the others need not try in turn.
+    pub(crate) fn shared_pause(&mut self, seat: &Seat, mishap: &Mishap) -> Option<Duration> {
         let engine = &*seat.engine;
         match mishap.failure.class {
-            FailureClass::Transient if mishap.error.is_of_the_server() => {
-                let own = || engine.backoff_policy.transient_pause(1, engine.draw());
-                Some(mishap.failure.retry_after.unwrap_or_else(own))
-            }
-            FailureClass::Transient
-            | FailureClass::Terminal
-            | FailureClass::Credential
-            | FailureClass::Local => None,
+            FailureClass::Transient => {}
+            FailureClass::Terminal | FailureClass::Credential | FailureClass::Local => return None,
         }
+        let own = |failures: u8| engine.backoff_policy.transient_pause(u32::from(failures), engine.draw());
+        if mishap.error.is_of_the_server() {
+            return Some(mishap.failure.retry_after.unwrap_or_else(|| own(1)));
+        }
+        self.unreached = self.unreached.saturating_add(1);
+        (self.unreached > 1 || mishap.error.took_all_its_time()).then(|| own(self.unreached))
     }
 
     fn pause_of(&self, seat: &Seat, until: Instant) -> Option<Pause> {
-        let left = until.saturating_duration_since(Instant::now());
+        let left = until.saturating_duration_since(Instant::now()).min(LONGEST_PAUSE);
         let now = self.by_store(seat.engine.clock.moment())?;
         (!left.is_zero()).then(|| Pause { until: now.saturating_add(whole_millis(left)), left })
     }

@@ -23,6 +23,8 @@ use tracing::Instrument;
 #[derive(Clone)]
 pub(crate) enum Outcome {
     Granted(Arc<CachedToken>),
+    /// There is a token of another process in hand, which may be due for renewal already.
+    Adopted,
     Failed(TokenError),
     /// Another flight took its place, or what it brought is of no use any more: whoever waited decides again.
     Superseded,
@@ -101,8 +103,11 @@ impl Seat {
         let current = runway.is_current(self.serial);
         let outcome = match outcome {
             _ if !current => Outcome::Superseded,
-            Ok(Brought::Minted(token) | Brought::Adopted(token)) => {
+            Ok(Brought::Minted(token)) => {
                 slot.granted(&token, self.reason).map_or(Outcome::Superseded, Outcome::Granted)
+            }
+            Ok(Brought::Adopted(token)) => {
+                slot.granted(&token, self.reason).map_or(Outcome::Superseded, |_| Outcome::Adopted)
             }
             Ok(Brought::Nothing) => Outcome::Superseded,
             Err(mishap) => Outcome::Failed(slot.failed(&mishap)),
@@ -113,7 +118,7 @@ impl Seat {
         slot.wake_keeper();
         // Told with no lock held: recorders and subscribers are the application's, and may ask for a token themselves.
         match &outcome {
-            Outcome::Granted(_) => slot.tell_granted(left_before),
+            Outcome::Granted(_) | Outcome::Adopted => slot.tell_granted(left_before),
             Outcome::Failed(error) => slot.tell_failed(error),
             Outcome::Superseded => {}
         }
@@ -173,7 +178,7 @@ async fn settle(seat: &Seat, sortie: &mut Sortie, flown: Flown) {
         }
         Flown::Landing(Ok(brought @ (Brought::Adopted(_) | Brought::Nothing))) => seat.land(Ok(brought)),
         Flown::Landing(Err(mishap)) => {
-            let pause = Sortie::shared_pause(seat, &mishap);
+            let pause = sortie.shared_pause(seat, &mishap);
             sortie.settle(seat, Settled::Failed { pause }, || seat.land(Err(mishap))).await;
         }
         Flown::Deserted => sortie.settle(seat, Settled::Failed { pause: None }, || {}).await,

@@ -5,7 +5,6 @@ use crate::credentials::InForce;
 use crate::error::{TokenError, TokenErrorKind};
 use crate::flight::Seat;
 use crate::gatekeeper::Settlement;
-use crate::http::ExchangeError;
 use crate::manager::{Engine, GrantedScope};
 use crate::telemetry::MintOutcome;
 use jeton_proto::backoff::{Failure, FailureClass};
@@ -190,9 +189,7 @@ fn left_until(deadline: Instant) -> Duration {
 
 /// A time-out is not worth another attempt within the flight: everybody has waited for that long already.
 fn worth_another_attempt(error: &TokenError) -> bool {
-    let timed_out =
-        matches!(error.kind(), TokenErrorKind::Unreachable { fault: ExchangeError::TimedOut, .. });
-    error.is_retryable() && !timed_out
+    error.is_retryable() && !error.took_all_its_time()
 }
 
 fn least_pause(error: &TokenError) -> Duration {

@@ -169,6 +169,11 @@ impl SharedSlot {
                     self.mark_used(&self.cell.load());
                     return Ok(token);
                 }
+                Some(Outcome::Adopted) => {
+                    if let Some(token) = self.adopted() {
+                        return Ok(token);
+                    }
+                }
                 Some(Outcome::Failed(error)) => return self.backup().ok_or(error),
                 Some(Outcome::Granted(_) | Outcome::Superseded) => {}
                 None => {
@@ -182,6 +187,24 @@ impl SharedSlot {
             }
         }
         self.backup().ok_or_else(|| TokenError::new(TokenErrorKind::FlightLost))
+    }
+
+    /// The token that another process had fetched, unless it is high time to fetch the next one.
+    fn adopted(self: &Arc<Self>) -> Option<Arc<CachedToken>> {
+        let state = self.cell.load();
+        let token = match self.decide(&state) {
+            Decision::Serve(token) => token,
+            Decision::ServeAndRefresh(token) => {
+                self.refresh_in_background();
+                token
+            }
+            Decision::Await { .. } | Decision::Refuse { .. } | Decision::RefuseAndRefresh { .. } => {
+                return None;
+            }
+        };
+        self.engine.telemetry.served(ServedFrom::Flight, token.left(self.clock.now()));
+        self.mark_used(&state);
+        Some(Arc::clone(token))
     }
 
     fn ready(self: &Arc<Self>) -> Ready {

@@ -49,7 +49,7 @@ pub struct TokenManagerBuilder {
     clock: Option<Arc<dyn Clock>>,
     exchange: Option<Arc<dyn HttpExchange>>,
     store: Option<(Arc<dyn SharedStore>, KeyRing)>,
-    lease: Duration,
+    lease: Option<Duration>,
     #[cfg(feature = "reqwest")]
     tls_roots: crate::http::TlsRoots,
 }
@@ -65,6 +65,9 @@ struct Timeouts {
 
 /// How much later than its own time-out a probe may be back before it is taken for lost.
 const PROBE_GRACE: Duration = Duration::from_secs(1);
+
+const DEFAULT_LEASE: Duration = Duration::from_secs(3);
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 
 impl TokenManagerBuilder {
     pub(super) fn new(token_url: String, client_id: String) -> Self {
@@ -95,7 +98,7 @@ impl TokenManagerBuilder {
             clock: None,
             exchange: None,
             store: None,
-            lease: Duration::from_secs(3),
+            lease: None,
             #[cfg(feature = "reqwest")]
             tls_roots: crate::http::TlsRoots::default(),
         }
@@ -229,9 +232,10 @@ impl TokenManagerBuilder {
     }
 
     /// For how long other processes leave a key to the one that fetches its token, should they not hear of it any more. It is
-    /// prolonged while the request lasts, so it is what a killed process costs the others. Default 3 s; bounds 100 ms to 60 s.
+    /// prolonged while the request lasts, so it is what a killed process costs the others. Default 3 s, or half of
+    /// [`wait_timeout`](Self::wait_timeout) where that is less; bounds 100 ms to 60 s.
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.lease = lease;
+        self.lease = Some(lease);
         self
     }
 
@@ -271,7 +275,9 @@ impl TokenManagerBuilder {
             return Err(BuildError::ClientId);
         }
         self.timeouts.check()?;
-        if !(Duration::from_millis(100)..=LONGEST_LEASE).contains(&self.lease) {
+        let lease =
+            self.lease.unwrap_or_else(|| DEFAULT_LEASE.min(self.timeouts.wait / 2).max(SHORTEST_LEASE));
+        if !(SHORTEST_LEASE..=LONGEST_LEASE).contains(&lease) {
             return Err(BuildError::Lease);
         }
         let credential = self.credential()?;
@@ -294,7 +300,7 @@ impl TokenManagerBuilder {
             self.timeouts.request,
         );
         let telemetry = Telemetry::new(&server.name(), &server.client_id);
-        let (lease, timeout) = (self.lease, self.timeouts.store);
+        let timeout = self.timeouts.store;
         let store = self.store.take().map(|(store, ring)| {
             StoreLink::new(LinkSettings { store, ring, lease, timeout }, telemetry.clone())
         });

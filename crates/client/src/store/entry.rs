@@ -220,12 +220,15 @@ pub(crate) struct Note {
     pub(crate) rejected: Option<TokenId>,
     /// Until when the server is to be left alone, by the store's clock.
     pub(crate) paused_until: u64,
+    /// How often in a row the server could not be reached, by whichever process held the lease.
+    pub(crate) unreached: u8,
 }
 
 impl Note {
     pub(crate) fn to_bytes(self) -> Zeroizing<Vec<u8>> {
         let mut out = Zeroizing::new(Vec::with_capacity(64));
-        out.extend_from_slice(&[FORMAT, if self.rejected.is_some() { REJECTING } else { 0 }]);
+        let flags = if self.rejected.is_some() { REJECTING } else { 0 };
+        out.extend_from_slice(&[FORMAT, flags, self.unreached]);
         out.extend_from_slice(&self.paused_until.to_be_bytes());
         out.extend_from_slice(&self.rejected.map(|id| *id.bytes()).unwrap_or_default());
         out
@@ -233,14 +236,14 @@ impl Note {
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut input = Input(bytes);
-        let (format, flags) = (input.byte()?, input.byte()?);
+        let (format, flags, unreached) = (input.byte()?, input.byte()?, input.byte()?);
         if format != FORMAT || flags & !REJECTING != 0 {
             return None;
         }
         let paused_until = input.long()?;
         let (id, rest) = input.0.split_first_chunk()?;
         let rejected = (flags == REJECTING).then(|| TokenId::from_bytes(*id));
-        rest.is_empty().then_some(Self { rejected, paused_until })
+        rest.is_empty().then_some(Self { rejected, paused_until, unreached })
     }
 }
 
@@ -338,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_note_is_read_as_it_was_written() {
-        let rejecting = Note { rejected: Some(TokenId::of("canary")), paused_until: 5 };
+        let rejecting = Note { rejected: Some(TokenId::of("canary")), paused_until: 5, unreached: 3 };
         for note in [Note::default(), rejecting, Note { rejected: None, ..rejecting }] {
             let written = note.to_bytes();
             assert_eq!(Note::from_bytes(&written), Some(note));

@@ -31,8 +31,11 @@ const LONGEST_PROBE: Duration = Duration::from_secs(2);
 const PROBE_GRACE: Duration = Duration::from_secs(1);
 /// How long a flight waits for leave to be told of changes.
 const TOLD_WITHIN: Duration = Duration::from_millis(100);
-/// The longest pause that another process is believed, as the longest `Retry-After`.
-const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
+/// The longest pause that another process is believed. Who was told a longer one keeps to it; the others ask again, lest one
+/// process behind a proxy of its own stops the whole fleet for a day.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// For how long it is remembered that the server could not be reached.
+const UNREACHED_FOR: Duration = Duration::from_secs(10);
 /// How long a record that says nothing but that a flight ended is kept.
 const FREED_FOR: Duration = Duration::from_millis(1);
 /// The record that a probe reads, which nobody writes.
@@ -70,6 +73,8 @@ pub(crate) struct Seen {
     /// The store's clock.
     pub(crate) now: u64,
     pub(crate) found: Option<Found>,
+    /// How often in a row the server could not be reached.
+    pub(crate) unreached: u8,
 }
 
 /// What came of a change.
@@ -81,11 +86,11 @@ pub(crate) enum Swapped {
 /// What becomes of a record.
 pub(crate) enum Writing {
     /// The lease is taken; the token goes where it is rejected.
-    Lease { rejecting: Option<TokenId>, pause: Option<Pause> },
+    Lease { rejecting: Option<TokenId>, pause: Option<Pause>, unreached: u8 },
     /// The token is put in, the lease out.
     Token { shared: Shared, obtained_by_store: Option<u64>, life: Duration },
     /// The lease is put out.
-    Nothing { pause: Option<Pause> },
+    Nothing { pause: Option<Pause>, unreached: u8 },
 }
 
 /// How long every process is to leave the server alone.
@@ -296,7 +301,7 @@ impl StoreLink {
 
     fn open(&self, place: &Place, reading: Reading, moment: Moment) -> Seen {
         let now = reading.now;
-        let Some(record) = reading.record else { return Seen { now, found: None } };
+        let Some(record) = reading.record else { return Seen { now, found: None, unreached: 0 } };
         let note = if record.note.is_empty() {
             Note::default()
         } else {
@@ -315,7 +320,7 @@ impl StoreLink {
             lease_left: record.lease_left.map(|left| left.min(LONGEST_LEASE)),
             pause_left: (!pause.is_zero()).then_some(pause),
         };
-        Seen { now, found: Some(found) }
+        Seen { now, found: Some(found), unreached: note.unreached }
     }
 
     fn token(&self, place: &Place, body: &Bytes, now: u64, moment: Moment) -> Result<Shared, Unusable> {
@@ -336,11 +341,11 @@ impl StoreLink {
     fn sealed(&self, place: &Place, draft: &Draft) -> Option<Change> {
         let version = draft.version;
         match &draft.writing {
-            Writing::Lease { rejecting, pause } => Some(Change {
+            Writing::Lease { rejecting, pause, unreached } => Some(Change {
                 version,
                 lease: Some(self.lease),
-                note: self.note(place, *rejecting, *pause)?,
-                keep_for: pause.map_or(FREED_FOR, |pause| pause.left),
+                note: self.note(place, *rejecting, *pause, *unreached)?,
+                keep_for: kept_for(*pause, *unreached),
                 body: if rejecting.is_some() { BodyChange::Drop } else { BodyChange::Keep },
             }),
             Writing::Token { shared, obtained_by_store, life } => {
@@ -356,23 +361,36 @@ impl StoreLink {
                     body: BodyChange::Put { body: body.into(), life: *life },
                 })
             }
-            Writing::Nothing { pause } => Some(Change {
+            Writing::Nothing { pause, unreached } => Some(Change {
                 version,
                 lease: None,
-                note: self.note(place, None, *pause)?,
-                keep_for: pause.map_or(FREED_FOR, |pause| pause.left),
+                note: self.note(place, None, *pause, *unreached)?,
+                keep_for: kept_for(*pause, *unreached),
                 body: BodyChange::Keep,
             }),
         }
     }
 
-    fn note(&self, place: &Place, rejected: Option<TokenId>, pause: Option<Pause>) -> Option<Bytes> {
-        let note = Note { rejected, paused_until: pause.map(|pause| pause.until).unwrap_or_default() };
+    fn note(
+        &self,
+        place: &Place,
+        rejected: Option<TokenId>,
+        pause: Option<Pause>,
+        unreached: u8,
+    ) -> Option<Bytes> {
+        let paused_until = pause.map(|pause| pause.until).unwrap_or_default();
+        let note = Note { rejected, paused_until, unreached };
         if note == Note::default() {
             return Some(Bytes::new());
         }
         self.ring.seal(&place.name, Part::Note, note.to_bytes()).map(Bytes::from)
     }
+}
+
+/// How long a record is kept for the sake of its note.
+fn kept_for(pause: Option<Pause>, unreached: u8) -> Duration {
+    let remembered = if unreached == 0 { FREED_FOR } else { UNREACHED_FOR };
+    pause.map_or(remembered, |pause| remembered.max(pause.left.saturating_add(remembered)))
 }
 
 /// A store that panics is one that does not work: a token is not lost for it, nor fetched again and again.

@@ -211,7 +211,8 @@ mod tests {
     fn t34_a_summary_tells_everything_but_the_token_and_the_values() {
         let ring = ring(1);
         let name = ring.name(b"a");
-        let note = Note { rejected: Some(TokenId::of("other")), paused_until: NOW_MILLIS + 2000 };
+        let note =
+            Note { rejected: Some(TokenId::of("other")), paused_until: NOW_MILLIS + 2000, unreached: 0 };
         let summary = ring.summarize_at(&name, &reading(&ring, &name, Some(&entry()), note), now()).unwrap();
         let token = summary.token.as_ref().unwrap();
         assert_eq!(

@@ -4,6 +4,7 @@ mod bearer;
 mod breaker;
 mod fleet;
 mod fleet_lives;
+mod fleet_outage;
 mod fleet_rig;
 mod fleet_waits;
 mod keeper;
