@@ -38,7 +38,7 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const UNREACHED_FOR: Duration = Duration::from_secs(10);
 /// How long a record that says nothing but that a flight ended is kept.
 const FREED_FOR: Duration = Duration::from_millis(1);
-/// The record that a probe reads, which nobody writes.
+/// What the names of probed records are made of, which is the identity of no token.
 const PROBED: &[u8] = b"probe";
 
 /// Where the token of one key is in the store.
@@ -56,6 +56,8 @@ pub(crate) struct StoreLink {
     health: Mutex<Health>,
     /// The probe that is to find out when the store is back.
     probing: Mutex<Probing>,
+    /// The probe that is to find out when it can be written again. It is asked all the while.
+    write_probing: Mutex<Probing>,
     telemetry: Telemetry,
     myself: Weak<Self>,
 }
@@ -134,6 +136,7 @@ impl StoreLink {
             timeout,
             health: Mutex::default(),
             probing: Mutex::default(),
+            write_probing: Mutex::default(),
             telemetry,
             myself: Weak::clone(myself),
         })
@@ -272,26 +275,66 @@ impl StoreLink {
                 "the shared store does not work; this process goes on by itself, and uses it again when it does");
         }
         match kind {
-            StoreFaultKind::Unreachable | StoreFaultKind::TimedOut => self.leave_alone(),
-            // These come at once, and what can be read still can be.
-            StoreFaultKind::Denied
-            | StoreFaultKind::Unwritable
-            | StoreFaultKind::Malformed
-            | StoreFaultKind::LeftAlone => {}
+            // From now on nobody waits for it, until a probe finds it back.
+            StoreFaultKind::Unreachable | StoreFaultKind::TimedOut => self.probe(Aim::Reading),
+            // These come at once, and what can be read still can be. But whoever only adopts what others publish would
+            // never find out that it can be written again.
+            StoreFaultKind::Denied | StoreFaultKind::Unwritable => self.probe(Aim::Writing),
+            StoreFaultKind::Malformed | StoreFaultKind::LeftAlone => {}
         }
     }
 
-    /// From now on nobody waits for it, until a probe in the background finds it back.
-    fn leave_alone(&self) {
+    /// Has a probe in the background look for the store, if none does.
+    fn probe(&self, aim: Aim) {
         let Ok(runtime) = Handle::try_current() else { return };
-        let mut probing = lock(&self.probing);
+        let mut probing = lock(self.probing(aim));
         if probing.is_under_way(Instant::now()) {
             return;
         }
         let serial = probing.begin(self.probe_again_by(FIRST_PROBE));
         // Freed first: a runtime that has shut down drops the task, and the probe in it, at once.
         drop(probing);
-        runtime.spawn(Probe { link: Weak::clone(&self.myself), serial }.run());
+        runtime.spawn(Probe { link: Weak::clone(&self.myself), aim, serial }.run());
+    }
+
+    fn probing(&self, aim: Aim) -> &Mutex<Probing> {
+        match aim {
+            Aim::Reading => &self.probing,
+            Aim::Writing => &self.write_probing,
+        }
+    }
+
+    /// Does once what a probe aims at; tells whether there is nothing more for it to find out.
+    async fn is_back(&self, aim: Aim) -> bool {
+        let answer = match aim {
+            Aim::Reading => {
+                let name = self.ring.name(PROBED);
+                self.in_time(unless_it_panics(|| self.store.load(&name))).await.map(drop)
+            }
+            Aim::Writing => {
+                let trouble = lock(&self.health).trouble;
+                if !matches!(trouble, Some(StoreFaultKind::Denied | StoreFaultKind::Unwritable)) {
+                    return true;
+                }
+                self.write_for_a_moment().await
+            }
+        };
+        match &answer {
+            Ok(()) => self.is_well(StoreOperation::Load, aim == Aim::Writing),
+            Err(fault) => self.telemetry.store_fault(fault.kind()),
+        }
+        answer.is_ok()
+    }
+
+    /// Writes a record of this process's own: others may be probing too.
+    async fn write_for_a_moment(&self) -> Result<(), StoreFault> {
+        let no_version = || StoreFault::new(StoreFaultKind::Unwritable, "the system has no random numbers");
+        let version = new_version().ok_or_else(no_version)?;
+        let name = self.ring.name(&[PROBED, version.bytes()].concat());
+        let (note, body) = (Bytes::new(), BodyChange::Drop);
+        let change = Change { version, lease: None, note, keep_for: FREED_FOR, body };
+        let writing = || self.store.compare_and_swap(&name, None, change);
+        self.in_time(unless_it_panics(writing)).await.map(drop)
     }
 
     /// When a probe that is driven will have looked, and looked once more after `pause`.
@@ -425,9 +468,17 @@ impl Probing {
     }
 }
 
-/// Looks whether a store that was down is back, as long as anybody has it.
+/// What a probe is to find out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    Reading,
+    Writing,
+}
+
+/// Looks whether a store that did not work is back, as long as anybody has it.
 struct Probe {
     link: Weak<StoreLink>,
+    aim: Aim,
     serial: u64,
 }
 
@@ -439,16 +490,14 @@ impl Probe {
             let Some(link) = self.link.upgrade() else { return };
             pause = (pause * 2).min(LONGEST_PROBE);
             {
-                let mut probing = lock(&link.probing);
+                let mut probing = lock(link.probing(self.aim));
                 if probing.serial != self.serial {
                     return;
                 }
                 probing.until = Some(link.probe_again_by(pause));
             }
-            let name = link.ring.name(PROBED);
-            match link.in_time(unless_it_panics(|| link.store.load(&name))).await {
-                Ok(_) => return link.is_well(StoreOperation::Load, false),
-                Err(fault) => link.telemetry.store_fault(fault.kind()),
+            if link.is_back(self.aim).await {
+                return;
             }
         }
     }
@@ -458,7 +507,7 @@ impl Probe {
 impl Drop for Probe {
     fn drop(&mut self) {
         if let Some(link) = self.link.upgrade() {
-            let mut probing = lock(&link.probing);
+            let mut probing = lock(link.probing(self.aim));
             if probing.serial == self.serial {
                 probing.until = None;
             }

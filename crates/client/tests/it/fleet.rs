@@ -1,5 +1,6 @@
 //! Several managers that share a store, as processes do: how often the server is asked, and what a store that fails costs.
 
+use crate::secrecy::Log;
 use crate::support::fleet::{Fleet, Trouble, ring};
 use crate::support::{Behaviour, Endpoint, SECRET, VirtualClock, key, millis, refusal, secs};
 use jeton::store::{StoreFaultKind, StoreKey};
@@ -219,6 +220,30 @@ async fn r2_4_a_store_that_comes_back_is_used_again_within_seconds() {
             tokens.contains(late.access_token()),
             "{trouble:?}: what a new process gets is one of theirs"
         );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r2_4_who_only_adopts_finds_out_too_that_the_store_can_be_written_again() {
+    for trouble in [Trouble::ReadOnly, Trouble::Fails(StoreFaultKind::Denied)] {
+        let log = Log::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+        let _default = tracing::subscriber::set_default(subscriber);
+        let fleet = Fleet::granting(3600);
+        let managers = fleet.managers(4);
+        fleet.store.set(trouble);
+        callers(&managers, 1).await;
+        let said = |words: &str| log.text().matches(words).count();
+        assert_eq!(said("the shared store does not work"), 4, "{trouble:?}");
+        sleep(secs(60)).await;
+        assert_eq!(said("works again"), 0, "{trouble:?}");
+        // Their tokens are good for most of an hour: nobody needs the store.
+        fleet.store.set(Trouble::None);
+        sleep(millis(2100)).await;
+        assert_eq!(said("works again"), 4, "{trouble:?}");
+        let asked = fleet.store.asked();
+        sleep(secs(60)).await;
+        assert_eq!(fleet.store.asked(), asked, "{trouble:?}: a store that is well is not probed");
     }
 }
 
