@@ -462,6 +462,7 @@ impl Flight {
     fn reissued<'a>(&self, found: &'a Found, now: Moment) -> Option<&'a Shared> {
         let shared = found.token.as_ref().filter(|shared| !shared.token.left(now).is_zero())?;
         let is_rejected = self.wish.rejects() == Some(shared.token.id());
+        // An older record that somebody put back has it too, in the place that it had.
         let is_newer = self.wish.newest() < shared.sequence;
         (self.saw_rejection && is_rejected && is_newer && found.rejected.is_none()).then_some(shared)
     }

@@ -135,12 +135,18 @@ fn a_rejected_token_is_adopted_where_the_request_for_the_same_rejection_brought_
     let held = token(1, at(0));
     let wish = || Wish { held: Some(Arc::clone(&held)), ..Wish::new(MintReason::Forced) };
     let again = || Found { token: Some(shared(1, 5)), ..found(version(2)) };
-    let mut follower = begin(wish());
-    let theirs = Found { lease_left: Some(LEASE), rejected: Some(held.id()), ..found(version(1)) };
-    assert!(matches!(follower.on(Event::Conflict(Some(theirs)), at(0)), Action::Follow { .. }));
-    assert!(matches!(follower.on(Event::Woken, at(40)), Action::Load));
-    let action = follower.on(Event::Loaded(Some(again())), at(41));
+    let after_their_lease = |wish| {
+        let mut follower = begin(wish);
+        let theirs = Found { lease_left: Some(LEASE), rejected: Some(held.id()), ..found(version(1)) };
+        assert!(matches!(follower.on(Event::Conflict(Some(theirs)), at(0)), Action::Follow { .. }));
+        assert!(matches!(follower.on(Event::Woken, at(40)), Action::Load));
+        follower.on(Event::Loaded(Some(again())), at(41))
+    };
+    let action = after_their_lease(wish());
     assert!(matches!(action, Action::Finish(End::Adopted { .. })), "{action:?}");
+    // In the place that it had before, it is an older record that somebody put back (T29).
+    let action = after_their_lease(Wish { newest: Sequence::new(5), ..wish() });
+    assert!(matches!(action, Action::TakeLease { .. }), "{action:?}");
     // Who did not see that lease cannot tell whether the token was there before the rejection.
     let mut stranger = begin(wish());
     let action = stranger.on(Event::Conflict(Some(again())), at(0));
