@@ -3,14 +3,20 @@
 use super::law::{Law, Violation};
 
 /// The first violation of each law.
-#[derive(Debug, Default)]
-pub struct Findings {
+#[derive(Debug)]
+pub struct Findings<L = Law> {
     step: u64,
     at_ms: u64,
-    found: Vec<Violation>,
+    found: Vec<Violation<L>>,
 }
 
-impl Findings {
+impl<L> Default for Findings<L> {
+    fn default() -> Self {
+        Self { step: 0, at_ms: 0, found: Vec::new() }
+    }
+}
+
+impl<L: Copy + PartialEq> Findings<L> {
     /// A step has begun.
     pub fn step(&mut self, at_ms: u64) {
         self.step += 1;
@@ -23,14 +29,14 @@ impl Findings {
     }
 
     /// Notes what was seen, unless the law holds.
-    pub fn unless(&mut self, holds: bool, law: Law, what: impl FnOnce() -> String) {
+    pub fn unless(&mut self, holds: bool, law: L, what: impl FnOnce() -> String) {
         if !holds && self.found.iter().all(|violation| violation.law != law) {
             self.found.push(Violation { law, step: self.step, at_ms: self.at_ms, what: what() });
         }
     }
 
     /// What was found.
-    pub fn into_violations(self) -> Vec<Violation> {
+    pub fn into_violations(self) -> Vec<Violation<L>> {
         self.found
     }
 }

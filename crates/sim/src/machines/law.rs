@@ -70,9 +70,9 @@ impl Law {
 
 /// A law that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
+pub struct Violation<L = Law> {
     /// Which.
-    pub law: Law,
+    pub law: L,
     /// After which step of its world, from one.
     pub step: u64,
     /// Milliseconds of true time since that world began.
@@ -81,7 +81,7 @@ pub struct Violation {
     pub what: String,
 }
 
-impl fmt::Display for Violation {
+impl<L: fmt::Debug> fmt::Display for Violation<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} at step {}, {} ms: {}", self.law, self.step, self.at_ms, self.what)
     }

@@ -12,6 +12,7 @@ pub mod client;
 pub mod clocks;
 pub mod engine;
 pub mod findings;
+pub mod fleet;
 pub mod law;
 pub mod queue;
 pub mod runs;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
 
 mod broken;
+mod fleet;
 
 use broken::BROKEN;
 use sim::machines::engine::Sound;
