@@ -16,6 +16,7 @@ pub mod clock;
 pub mod door;
 pub mod event;
 pub mod fault;
+pub mod fleet;
 pub mod journal;
 pub mod machines;
 pub mod network;

@@ -1,6 +1,7 @@
 //! `sim`: drives the machines alone, runs worlds and plays scenarios, and says what held. `cargo xtask sim` builds it for
 //! release and calls it.
 
+use sim::fleet;
 use sim::journal::Trace;
 use sim::machines;
 use sim::scenario;
@@ -12,8 +13,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const USAGE: &str = "\
-usage: sim [--seeds N] [--seed S] [--hours H] [--steps N] [--trace]
+usage: sim [--seeds N] [--seed S] [--hours H] [--steps N] [--fleets N] [--trace]
        sim --scenario FILE
+       sim --fleet S
 
 Without --seed, the scenarios of testdata/scenarios are played too.
 
@@ -21,28 +23,34 @@ Without --seed, the scenarios of testdata/scenarios are played too.
   --seed S    the first seed; 0 unless given
   --hours H   how many hours each world lasts, 1 to 1000; 12 unless given
   --steps N   how many steps the machines alone make first, 0 to 10000000000; 20000000 unless given
+  --fleets N  how many fleets of processes with one store, 0 to 1000000; 40 unless given
   --trace     prints everything that happens in the world of --seed
-  --scenario FILE   plays one scenario and prints everything that happens in it";
+  --scenario FILE   plays one scenario and prints everything that happens in it
+  --fleet S       runs the fleet of this seed and prints everything that happens in it";
 
 enum Task {
-    Seeds { seeds: Seeds, steps: u64 },
-    SeedsAndScenarios { seeds: Seeds, steps: u64 },
+    Seeds { seeds: Seeds, steps: u64, fleets: u64 },
+    SeedsAndScenarios { seeds: Seeds, steps: u64, fleets: u64 },
     Trace(Seeds),
     Scenario(PathBuf),
+    Fleet(u64),
 }
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match parse(&arguments) {
-        Ok(Task::Seeds { seeds, steps }) => {
-            let machines_held = machines_alone(seeds.first, steps);
-            succeeded(worlds(seeds) && machines_held)
-        }
-        Ok(Task::SeedsAndScenarios { seeds, steps }) => {
+        Ok(Task::Seeds { seeds, steps, fleets }) => {
             let machines_held = machines_alone(seeds.first, steps);
             let worlds_held = worlds(seeds);
-            succeeded(scenarios() && worlds_held && machines_held)
+            succeeded(fleets_of_processes(seeds.first, fleets) && worlds_held && machines_held)
         }
+        Ok(Task::SeedsAndScenarios { seeds, steps, fleets }) => {
+            let machines_held = machines_alone(seeds.first, steps);
+            let worlds_held = worlds(seeds);
+            let fleets_held = fleets_of_processes(seeds.first, fleets);
+            succeeded(scenarios() && worlds_held && fleets_held && machines_held)
+        }
+        Ok(Task::Fleet(seed)) => one_fleet(seed),
         Ok(Task::Trace(seeds)) => trace(seeds),
         Ok(Task::Scenario(path)) => succeeded(one_scenario(&path)),
         Err(what) => {
@@ -63,7 +71,12 @@ fn machines_alone(first: u64, steps: u64) -> bool {
     let begun = Instant::now();
     let report = machines::runs::run(first, steps);
     say(&format!("the machines alone\n{report}took              {:>12.1} s", begun.elapsed().as_secs_f64()));
-    report.is_clean()
+    let (begun, fleet) = (Instant::now(), machines::fleet::runs::run(first, steps));
+    say(&format!(
+        "\nprocesses and one store\n{fleet}took              {:>12.1} s",
+        begun.elapsed().as_secs_f64()
+    ));
+    report.is_clean() && fleet.is_clean()
 }
 
 fn worlds(seeds: Seeds) -> bool {
@@ -71,6 +84,34 @@ fn worlds(seeds: Seeds) -> bool {
     let report = run(seeds);
     say(&format!("\nwhole worlds\n{report}took              {:>12.1} s", begun.elapsed().as_secs_f64()));
     report.is_clean()
+}
+
+fn fleets_of_processes(first: u64, count: u64) -> bool {
+    if count == 0 {
+        return true;
+    }
+    let begun = Instant::now();
+    let report = fleet::runs::run(first, count);
+    say(&format!(
+        "\nfleets of processes\n{report}took              {:>12.1} s",
+        begun.elapsed().as_secs_f64()
+    ));
+    report.is_clean()
+}
+
+fn one_fleet(seed: u64) -> ExitCode {
+    match fleet::runs::run_one(seed, true) {
+        Ok(outcome) => {
+            outcome.lines.iter().for_each(|line| say(line));
+            outcome.violations.iter().for_each(|violation| say(&format!("!! {violation}")));
+            say(&format!("{} violations, trace hash {:016x}", outcome.violations.len(), outcome.trace_hash));
+            succeeded(outcome.violations.is_empty())
+        }
+        Err(error) => {
+            complain(&format!("sim: {error}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn scenarios() -> bool {
@@ -134,7 +175,14 @@ fn parse(words: &[String]) -> Result<Task, String> {
     {
         return Ok(Task::Scenario(PathBuf::from(path)));
     }
+    if let [word, seed] = words
+        && word == "--fleet"
+    {
+        let seed = seed.parse().map_err(|_| "--fleet takes a number".to_owned())?;
+        return Ok(Task::Fleet(seed));
+    }
     let (mut count, mut first, mut hours, mut steps, mut trace) = (None, None, 12, 20_000_000, false);
+    let mut fleets = None;
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut number = |bounds: std::ops::RangeInclusive<u64>| {
@@ -147,17 +195,21 @@ fn parse(words: &[String]) -> Result<Task, String> {
             "--seed" => first = Some(number(0..=u64::MAX)?),
             "--hours" => hours = number(1..=1_000)?,
             "--steps" => steps = number(0..=10_000_000_000)?,
+            "--fleets" => fleets = Some(number(0..=1_000_000)?),
             "--trace" => trace = true,
             "--scenario" => return Err("--scenario takes a file, and nothing stands beside it".to_owned()),
+            "--fleet" => return Err("--fleet takes a seed, and nothing stands beside it".to_owned()),
             other => return Err(format!("{other} is not an option")),
         }
     }
     let count = count.unwrap_or(if first.is_some() { 1 } else { 200 });
     let seeds = Seeds { first: first.unwrap_or(0), count, lasts: Duration::from_hours(hours) };
+    // Who names a seed wants that one.
+    let fleets = fleets.unwrap_or(if first.is_some() { 1 } else { 40 });
     Ok(match (trace, first) {
         (true, _) => Task::Trace(seeds),
-        (false, Some(_)) => Task::Seeds { seeds, steps },
-        (false, None) => Task::SeedsAndScenarios { seeds, steps },
+        (false, Some(_)) => Task::Seeds { seeds, steps, fleets },
+        (false, None) => Task::SeedsAndScenarios { seeds, steps, fleets },
     })
 }
 

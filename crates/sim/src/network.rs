@@ -372,7 +372,7 @@ impl Drop for Flying<'_> {
 }
 
 /// The key of a token request: worlds ask for the scopes `key:0`, `key:1` and so on.
-fn key_of(body: &Bytes) -> u8 {
+pub(crate) fn key_of(body: &Bytes) -> u8 {
     let text = std::str::from_utf8(body).unwrap_or_default();
     let digits = text.split("key%3A").nth(1).unwrap_or_default();
     digits
