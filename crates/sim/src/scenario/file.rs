@@ -2,7 +2,7 @@
 
 use super::duration::{Span, shown};
 use super::expectation::Expectations;
-use super::step::{Action, Behaviour, Given, Renew, SecretFrom, StepForm};
+use super::step::{Action, Behaviour, CallForm, Given, Hold, Judged, Renew, SecretFrom, Sharing, StepForm};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fs;
@@ -182,7 +182,12 @@ fn called(action: &Action) -> Option<&str> {
         | Action::ClientSecret(_)
         | Action::SourceSecret(_)
         | Action::ServerSecret(_)
-        | Action::Close(_) => None,
+        | Action::Close(_)
+        | Action::Store(_)
+        | Action::StoreLatency(_)
+        | Action::StoreLoses(_)
+        | Action::Hold(_)
+        | Action::Kill(_) => None,
     }
 }
 
@@ -194,42 +199,39 @@ fn check_action(
     names: &BTreeSet<String>,
 ) -> Result<(), (String, String)> {
     let wrong = |what: String, remedy: &str| Err((what, remedy.to_owned()));
+    let numbers = 1..=given.managers;
     match action {
-        Action::Call(call) => {
-            if names.contains(&call.name) {
-                return wrong(format!("two steps call \"{}\"", call.name), "give each its own name");
-            }
-            if !(1..=MAX_CALLERS).contains(&call.callers) {
-                return wrong("so many callers cannot be".to_owned(), "give from 1 to 10000");
-            }
-            if call.scopes.is_some_and(|count| !(1..=MAX_SCOPES).contains(&count)) {
-                return wrong("so many scopes cannot be".to_owned(), "give from 1 to 5000");
-            }
-            if call.scope.is_some() && call.scopes.is_some() {
-                return wrong("both scope and scopes are given".to_owned(), "give one of them");
-            }
-            match (call.every, call.until) {
-                (None, None) => Ok(()),
-                (Some(Span(every)), Some(Span(until))) => {
-                    if every.is_zero() || until <= at || until > given.lasts.0 {
-                        let what = format!("calls from {} until {}", show(at), show(until));
-                        return wrong(
-                            what,
-                            "let `every` be longer than 0s, and `until` be after `at` and by the end",
-                        );
-                    }
-                    Ok(())
-                }
-                _ => wrong("only one of every and until is given".to_owned(), "give both, or neither"),
-            }
-        }
+        Action::Call(call) => check_call(call, at, given, names),
         Action::Cancel(name) if !names.contains(name) => {
             wrong(format!("no call before this step is named \"{name}\""), "name one that is")
         }
         Action::SourceSecret(_) if given.secret_from == SecretFrom::Settings => {
             wrong("there is no source of secrets".to_owned(), "add `secret_from = \"source\"` to [given]")
         }
-        Action::Cancel(_)
+        Action::Store(_) | Action::StoreLatency(_) | Action::StoreLoses(_)
+            if given.store == Sharing::None =>
+        {
+            wrong("there is no store".to_owned(), "add `store = \"shared\"` to [given]")
+        }
+        Action::Hold(Hold { manager, .. }) | Action::Kill(manager) if !numbers.contains(manager) => wrong(
+            format!("there is no manager {manager}"),
+            "the first is 1, and `managers` in [given] is the last",
+        ),
+        Action::Reject(Judged { manager: Some(manager), .. })
+        | Action::Accept(Judged { manager: Some(manager), .. })
+            if !numbers.contains(manager) =>
+        {
+            wrong(
+                format!("there is no manager {manager}"),
+                "the first is 1, and `managers` in [given] is the last",
+            )
+        }
+        Action::Store(_)
+        | Action::StoreLatency(_)
+        | Action::StoreLoses(_)
+        | Action::Hold(_)
+        | Action::Kill(_)
+        | Action::Cancel(_)
         | Action::SourceSecret(_)
         | Action::Server(_)
         | Action::Latency(_)
@@ -241,6 +243,47 @@ fn check_action(
         | Action::ClientSecret(_)
         | Action::ServerSecret(_)
         | Action::Close(_) => Ok(()),
+    }
+}
+
+fn check_call(
+    call: &CallForm,
+    at: Duration,
+    given: &Given,
+    names: &BTreeSet<String>,
+) -> Result<(), (String, String)> {
+    let wrong = |what: String, remedy: &str| Err((what, remedy.to_owned()));
+    if names.contains(&call.name) {
+        return wrong(format!("two steps call \"{}\"", call.name), "give each its own name");
+    }
+    if !(1..=MAX_CALLERS).contains(&call.callers) {
+        return wrong("so many callers cannot be".to_owned(), "give from 1 to 10000");
+    }
+    if call.scopes.is_some_and(|count| !(1..=MAX_SCOPES).contains(&count)) {
+        return wrong("so many scopes cannot be".to_owned(), "give from 1 to 5000");
+    }
+    if call.manager.is_some_and(|manager| !(1..=given.managers).contains(&manager)) {
+        return wrong(
+            "there is no such manager".to_owned(),
+            "the first is 1, and `managers` in [given] is the last",
+        );
+    }
+    if call.scope.is_some() && call.scopes.is_some() {
+        return wrong("both scope and scopes are given".to_owned(), "give one of them");
+    }
+    match (call.every, call.until) {
+        (None, None) => Ok(()),
+        (Some(Span(every)), Some(Span(until))) => {
+            if every.is_zero() || until <= at || until > given.lasts.0 {
+                let what = format!("calls from {} until {}", show(at), show(until));
+                return wrong(
+                    what,
+                    "let `every` be longer than 0s, and `until` be after `at` and by the end",
+                );
+            }
+            Ok(())
+        }
+        _ => wrong("only one of every and until is given".to_owned(), "give both, or neither"),
     }
 }
 

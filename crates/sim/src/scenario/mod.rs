@@ -11,6 +11,7 @@ mod file;
 mod log;
 mod play;
 mod server;
+mod shared;
 mod step;
 mod timeline;
 

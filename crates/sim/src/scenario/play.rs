@@ -5,9 +5,13 @@ use super::expectation::Unmet;
 use super::file::{InvalidScenario, Scenario, Timed, USUAL_SCOPE};
 use super::log::{Closing, Log};
 use super::server::{CLIENT_ID, FIRST_SECRET, Route, Server, token_text};
-use super::step::{Action, Behaviour, Breaker, CallForm, Does, Given, Narrower, Renew, SecretFrom};
+use super::shared::{Face, Gate, SharedModel};
+use super::step::{
+    Action, Behaviour, Breaker, CallForm, Does, Given, Judged, Narrower, Renew, SecretFrom, Sharing,
+};
 use super::timeline;
 use crate::clock::{BootClock, ClientClock, WorldClock};
+use jeton::store::{KeyRing, StoreKey};
 use jeton::{
     Clock, Drained, GrantedScope, InvalidScope, QuotaPolicy, RefreshAhead, Secret, SecretFuture,
     SecretSource, TokenId, TokenKey, TokenManager, TokenManagerBuilder,
@@ -89,9 +93,19 @@ impl SecretSource for Vault {
 struct Cast {
     stage: Arc<Stage>,
     vault: Vault,
-    managers: Vec<TokenManager>,
+    /// Those that were killed are gone.
+    managers: Vec<Option<TokenManager>>,
+    gates: Vec<Arc<Gate>>,
+    store: Option<Arc<SharedModel>>,
     begun: Instant,
-    callers: Vec<(String, JoinHandle<()>)>,
+    callers: Vec<Calling>,
+}
+
+/// A caller at work.
+struct Calling {
+    name: String,
+    manager: u32,
+    task: JoinHandle<()>,
 }
 
 async fn on_stage(scenario: &Scenario) -> Result<Log, String> {
@@ -104,8 +118,15 @@ async fn on_stage(scenario: &Scenario) -> Result<Log, String> {
         Arc::new(Stage { clock, log: Arc::clone(&log), server, deaths, last_error: Mutex::default() });
     let vault = Vault(Arc::new(Mutex::new(FIRST_SECRET.to_owned())));
     let begun = Instant::now();
-    let managers = managers(given, &stage, &vault)?;
-    let mut cast = Cast { stage: Arc::clone(&stage), vault, managers, begun, callers: Vec::new() };
+    let store = match given.store {
+        Sharing::None => None,
+        Sharing::Shared => Some(SharedModel::new(Arc::clone(&stage.clock))),
+    };
+    let gates: Vec<Arc<Gate>> = (0..given.managers).map(|_| Arc::default()).collect();
+    let managers = managers(given, &stage, &vault, &gates, store.as_ref())?;
+    let managers = managers.into_iter().map(Some).collect();
+    let stage_of_cast = Arc::clone(&stage);
+    let mut cast = Cast { stage: stage_of_cast, vault, managers, gates, store, begun, callers: Vec::new() };
     for Timed { at, action } in &scenario.steps {
         sleep_until(begun + *at).await;
         let now_ms = stage.now_ms();
@@ -132,15 +153,27 @@ fn deaths_of(scenario: &Scenario) -> Deaths {
     if lies || blind { Deaths::Unknowable } else { Deaths::Judged }
 }
 
-fn managers(given: &Given, stage: &Arc<Stage>, vault: &Vault) -> Result<Vec<TokenManager>, String> {
+fn managers(
+    given: &Given,
+    stage: &Arc<Stage>,
+    vault: &Vault,
+    gates: &[Arc<Gate>],
+    store: Option<&Arc<SharedModel>>,
+) -> Result<Vec<TokenManager>, String> {
     let clock: Arc<dyn Clock> = Arc::new(ClientClock::new(Arc::clone(&stage.clock), given.boot_clock));
     let mut managers: Vec<TokenManager> = Vec::new();
-    for number in 1..=given.managers {
-        let route = Route { server: Arc::clone(&stage.server), manager: number };
+    for (number, gate) in (1..).zip(gates) {
+        let route = Route { server: Arc::clone(&stage.server), manager: number, gate: Arc::clone(gate) };
         let mut builder = settings(given, vault)?
             .exchange(Arc::new(route))
             .clock(Arc::clone(&clock))
             .jitter_seed(given.seed.wrapping_mul(1_000_003).wrapping_add(u64::from(number)));
+        if let Some(model) = store {
+            let ring = StoreKey::from_bytes(&[7; 32]);
+            let ring = KeyRing::new(&ring).map_err(|error| error.to_string())?;
+            let face = Face { model: Arc::clone(model), gate: Arc::clone(gate) };
+            builder = builder.shared_store(Arc::new(face), ring);
+        }
         if let (Breaker::Shared, Some(first)) = (given.breaker, managers.first()) {
             builder = builder.beside(first);
         }
@@ -191,7 +224,7 @@ impl Cast {
             Action::Latency(latency) => stage.server.answer_after(*latency),
             Action::ServerSecret(secret) => stage.server.take_secret(secret.clone()),
             Action::ClientSecret(secret) => {
-                for manager in &self.managers {
+                for manager in self.managers.iter().flatten() {
                     manager.replace_client_secret(Secret::new(secret.clone()));
                 }
             }
@@ -202,26 +235,67 @@ impl Cast {
             Action::Suspend(span) => stage.clock.suspend(crate::clock::millis(*span)),
             Action::Call(call) => self.begin(call)?,
             Action::Cancel(name) => {
-                let named = |(called, _): &&(String, JoinHandle<()>)| called == name;
-                self.callers.iter().filter(named).for_each(|(_, task)| task.abort());
+                let named = self.callers.iter().filter(|calling| calling.name == *name);
+                named.for_each(|calling| calling.task.abort());
             }
             Action::Reject(judged) => {
                 let id = TokenId::of(&token_text(judged.token));
-                self.for_each_handle(judged.scope.as_deref(), |handle| handle.reject(id))?;
+                self.for_handles(judged, |handle| handle.reject(id))?;
             }
             Action::Accept(judged) => {
                 let id = TokenId::of(&token_text(judged.token));
-                self.for_each_handle(judged.scope.as_deref(), |handle| handle.accept(id))?;
+                self.for_handles(judged, |handle| handle.accept(id))?;
             }
-            Action::Prefetch(scope) => self.for_each_handle(Some(scope), jeton::TokenHandle::prefetch)?,
+            Action::Prefetch(scope) => {
+                self.for_each_handle(Some(scope), None, jeton::TokenHandle::prefetch)?;
+            }
             Action::Close(within) => self.close(*within),
+            Action::Store(is) => self.store.iter().for_each(|store| store.set(*is)),
+            Action::StoreLatency(latency) => {
+                self.store.iter().for_each(|store| store.answer_after(*latency));
+            }
+            Action::StoreLoses(loss) => self.store.iter().for_each(|store| store.lose(*loss)),
+            Action::Hold(hold) => self.gate(hold.manager).for_each(|gate| gate.hold(hold.span.0)),
+            Action::Kill(manager) => self.kill(*manager),
         }
         Ok(())
     }
 
-    fn for_each_handle(&self, scope: Option<&str>, does: impl Fn(&jeton::TokenHandle)) -> Result<(), String> {
+    fn gate(&self, manager: u32) -> impl Iterator<Item = &Arc<Gate>> {
+        (1..).zip(&self.gates).filter(move |(number, _)| *number == manager).map(|(_, gate)| gate)
+    }
+
+    /// Nothing of it is heard any more, and nobody asks it.
+    fn kill(&mut self, manager: u32) {
+        self.gate(manager).for_each(|gate| gate.close());
+        for calling in self.callers.iter().filter(|calling| calling.manager == manager) {
+            calling.task.abort();
+        }
+        for (_, there) in (1..).zip(&mut self.managers).filter(|(number, _)| *number == manager) {
+            *there = None;
+        }
+    }
+
+    fn for_handles(&self, judged: &Judged, does: impl Fn(&jeton::TokenHandle)) -> Result<(), String> {
+        self.for_each_handle(judged.scope.as_deref(), judged.manager, does)
+    }
+
+    /// The managers that live, by their numbers; one alone where that is asked for.
+    fn living(&self, only: Option<u32>) -> impl Iterator<Item = (u32, &TokenManager)> {
+        let numbered = (1..).zip(&self.managers);
+        numbered
+            .filter(move |(number, _)| only.is_none_or(|only| only == *number))
+            .filter_map(|(number, manager)| Some((number, manager.as_ref()?)))
+    }
+
+    fn for_each_handle(
+        &self,
+        scope: Option<&str>,
+        only: Option<u32>,
+        does: impl Fn(&jeton::TokenHandle),
+    ) -> Result<(), String> {
         let key = key(scope.unwrap_or(USUAL_SCOPE)).map_err(|error| error.to_string())?;
-        for manager in &self.managers {
+        for (_, manager) in self.living(only) {
             does(&manager.handle(&key).map_err(|error| error.to_string())?);
         }
         Ok(())
@@ -234,21 +308,26 @@ impl Cast {
         };
         let until = call.until.map_or(self.begun, |until| self.begun + until.0);
         let form = Arc::new(call.clone());
+        let mut callers = Vec::new();
         for scope in scopes {
             let key = key(&scope).map_err(|error| error.to_string())?;
-            for manager in &self.managers {
+            for (number, manager) in self.living(call.manager) {
                 let handle = manager.handle(&key).map_err(|error| error.to_string())?;
                 for _ in 0..call.callers {
                     let asks = caller(Arc::clone(&self.stage), handle.clone(), Arc::clone(&form), until);
-                    self.callers.push((call.name.clone(), tokio::spawn(asks)));
+                    let (name, task) = (call.name.clone(), tokio::spawn(asks));
+                    callers.push(Calling { name, manager: number, task });
                 }
             }
         }
+        self.callers.extend(callers);
         Ok(())
     }
 
     fn close(&mut self, within: Duration) {
-        for manager in self.managers.clone() {
+        let managers: Vec<(u32, TokenManager)> =
+            self.living(None).map(|(number, manager)| (number, manager.clone())).collect();
+        for (number, manager) in managers {
             let stage = Arc::clone(&self.stage);
             let closes = async move {
                 let begun_ms = stage.now_ms();
@@ -260,17 +339,21 @@ impl Cast {
                 let ended_ms = stage.now_ms();
                 stage.log().closings.push(Closing { begun_ms, ended_ms, given_up });
             };
-            self.callers.push((String::new(), tokio::spawn(closes)));
+            let task = tokio::spawn(closes);
+            self.callers.push(Calling { name: String::new(), manager: number, task });
         }
     }
 
     /// Waits for the callers, lets the client go, and looks what is left of it.
     async fn leave(self) {
-        let Self { stage, vault: _, managers, begun: _, callers } = self;
-        for (name, task) in callers {
+        let Self { stage, managers, store, callers, .. } = self;
+        for Calling { name, task, .. } in callers {
             if task.await.is_err_and(|error| error.is_panic()) {
                 stage.broken(format!("the client panicked in a call of \"{name}\""));
             }
+        }
+        if let Some(leaked) = store.and_then(|store| store.leaked()) {
+            stage.broken(format!("the store was shown {leaked}"));
         }
         let now_ms = stage.now_ms();
         stage.log().notes.push((now_ms, "the last handle is dropped".to_owned()));

@@ -1,6 +1,7 @@
 //! The token endpoint of a scenario, behind the client's exchange trait.
 
 use super::log::{Log, Request as Sent, RequestEnd};
+use super::shared::Gate;
 use super::step::{Behaviour, Does, Failure};
 use crate::clock::{WorldClock, millis};
 use base64::Engine as _;
@@ -40,6 +41,7 @@ struct State {
 pub(super) struct Route {
     pub(super) server: Arc<Server>,
     pub(super) manager: u32,
+    pub(super) gate: Arc<Gate>,
 }
 
 /// What becomes of a request that has arrived.
@@ -240,7 +242,12 @@ impl Drop for Flying<'_> {
 
 impl HttpExchange for Route {
     fn exchange(&self, request: Request<Bytes>, limits: ExchangeLimits) -> ExchangeFuture<'_> {
-        Box::pin(self.server.answer(self.manager, request, limits))
+        Box::pin(async move {
+            self.gate.pass().await;
+            let answer = self.server.answer(self.manager, request, limits).await;
+            self.gate.pass().await;
+            answer
+        })
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Given {
     #[serde(default = "one")]
     pub(super) managers: u32,
     #[serde(default)]
+    pub(super) store: Sharing,
+    #[serde(default)]
     pub(super) breaker: Breaker,
     #[serde(default)]
     pub(super) boot_clock: BootClock,
@@ -41,6 +43,52 @@ fn default_latency() -> Span {
 
 fn one() -> u32 {
     1
+}
+
+/// Whether the managers share a store, as processes of a fleet do.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Sharing {
+    #[default]
+    None,
+    Shared,
+}
+
+/// How the store is.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum StoreIs {
+    Well,
+    /// No connection.
+    Down,
+    /// No answer.
+    Silent,
+    /// It cannot be written.
+    ReadOnly,
+}
+
+/// What the store loses.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Loss {
+    Everything,
+    /// The last write of each record, as in a failover.
+    LastWrite,
+    /// Which record is which: each is in the place of another.
+    Order,
+    /// What is there now: each record is as it was a write ago.
+    Present,
+    /// One bit of each record is another.
+    OneBit,
+}
+
+/// A manager that is held for a while.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hold {
+    pub(super) manager: u32,
+    #[serde(rename = "for")]
+    pub(super) span: Span,
 }
 
 /// Whether the managers share what they know of the endpoint's health.
@@ -200,6 +248,11 @@ pub(super) struct StepForm {
     source_secret: Option<String>,
     server_secret: Option<String>,
     close: Option<Span>,
+    store: Option<StoreIs>,
+    store_latency: Option<Span>,
+    store_loses: Option<Loss>,
+    hold: Option<Hold>,
+    kill: Option<u32>,
 }
 
 /// A token that an API judges, in whatever manager holds it for this scope.
@@ -208,6 +261,7 @@ pub(super) struct StepForm {
 pub(super) struct Judged {
     pub(super) token: u64,
     pub(super) scope: Option<String>,
+    pub(super) manager: Option<u32>,
 }
 
 /// Calls, as the file has them.
@@ -217,6 +271,7 @@ pub(super) struct CallForm {
     pub(super) name: String,
     #[serde(default = "one")]
     pub(super) callers: u32,
+    pub(super) manager: Option<u32>,
     pub(super) scope: Option<String>,
     pub(super) scopes: Option<u32>,
     pub(super) every: Option<Span>,
@@ -265,6 +320,11 @@ pub(super) enum Action {
     SourceSecret(String),
     ServerSecret(String),
     Close(Duration),
+    Store(StoreIs),
+    StoreLatency(Duration),
+    StoreLoses(Loss),
+    Hold(Hold),
+    Kill(u32),
 }
 
 impl StepForm {
@@ -288,13 +348,18 @@ impl StepForm {
             self.source_secret.map(Action::SourceSecret),
             self.server_secret.map(Action::ServerSecret),
             self.close.map(|Span(within)| Action::Close(within)),
+            self.store.map(Action::Store),
+            self.store_latency.map(|Span(latency)| Action::StoreLatency(latency)),
+            self.store_loses.map(Action::StoreLoses),
+            self.hold.map(Action::Hold),
+            self.kill.map(Action::Kill),
         ];
         let mut actions = actions.into_iter().flatten();
         match (actions.next(), actions.next()) {
             (Some(action), None) => Ok(action),
             (None, _) => Err((
                 "nothing happens in this step".to_owned(),
-                "say what does: server, latency, call, cancel, reject, accept, prefetch, clock, suspend, client_secret, source_secret, server_secret or close".to_owned(),
+                "say what does: server, latency, call, cancel, reject, accept, prefetch, clock, suspend, client_secret, source_secret, server_secret, close, store, store_latency, store_loses, hold or kill".to_owned(),
             )),
             (Some(_), Some(_)) => Err((
                 "two things happen in this step".to_owned(),

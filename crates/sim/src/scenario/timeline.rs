@@ -90,6 +90,11 @@ pub(super) fn note(action: &Action) -> String {
         Action::SourceSecret(_) => "the source holds another secret".to_owned(),
         Action::ServerSecret(_) => "the server takes another secret".to_owned(),
         Action::Close(within) => format!("the manager is closed within {}", span(within)),
+        Action::Store(is) => format!("the store is {is:?}"),
+        Action::StoreLatency(latency) => format!("the store answers after {}", span(latency)),
+        Action::StoreLoses(loss) => format!("the store loses {loss:?}"),
+        Action::Hold(hold) => format!("manager {} is held for {}", hold.manager, span(&hold.span.0)),
+        Action::Kill(manager) => format!("manager {manager} is killed"),
     }
 }
 
