@@ -141,6 +141,12 @@ fn a_file_that_is_no_scenario_is_told_with_its_line_and_a_remedy() {
             "source_secret = \"a\"",
             "there is no source of secrets; add `secret_from",
         ),
+        ("server.grants = \"1h\"", "kill = 7", "there is no manager 7; the first is 1"),
+        (
+            "server.grants = \"1h\"",
+            "store = \"down\"",
+            "there is no store; add `store = \"shared\"` to [given]",
+        ),
         ("server.grants = \"1h\"", "cancel = \"nobody\"", "no call before this step is named \"nobody\""),
     ] {
         let found = Scenario::parse("a.toml", &changed(from, to)).map(|_| "a scenario".to_owned());
