@@ -21,6 +21,7 @@ pub mod journal;
 pub mod machines;
 pub mod network;
 pub mod plan;
+pub mod processes;
 pub mod scenario;
 pub mod schedule;
 pub mod seeds;

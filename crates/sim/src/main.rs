@@ -4,9 +4,11 @@
 use sim::fleet;
 use sim::journal::Trace;
 use sim::machines;
+use sim::processes;
 use sim::scenario;
 use sim::seeds::{Seeds, run, run_one};
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,6 +18,7 @@ const USAGE: &str = "\
 usage: sim [--seeds N] [--seed S] [--hours H] [--steps N] [--fleets N] [--trace]
        sim --scenario FILE
        sim --fleet S
+       sim processes [--full] [--seed S] [--store file|redis] [TRIAL...]
 
 Without --seed, the scenarios of testdata/scenarios are played too.
 
@@ -37,6 +40,10 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    let words: Vec<OsString> = env::args_os().skip(1).collect();
+    if let Some(code) = processes::command::carry_out(&words) {
+        return code;
+    }
     let arguments: Vec<String> = env::args().skip(1).collect();
     match parse(&arguments) {
         Ok(Task::Seeds { seeds, steps, fleets }) => {
