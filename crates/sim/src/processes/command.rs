@@ -3,13 +3,14 @@
 use super::depot::Kind;
 use super::findings::Findings;
 use super::kills::{self, Fate};
+use super::outages::{self, Trouble};
 use super::{Broken, leash, rounds, worker};
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The name of the command.
 pub const COMMAND: &str = "processes";
@@ -184,7 +185,26 @@ impl Options {
             Trial::HandOver => rounds::hand_over(program, kind, pick(30, 200)).await?.0,
             Trial::Kill => kills::play(program, kind, Fate::Killed, kill_size(pick(40, 1000))).await?,
             Trial::Stop => kills::play(program, kind, Fate::HeldStill, kill_size(pick(16, 200))).await?,
-            Trial::Outages | Trial::Disk => Findings::new("to come"),
+            Trial::Outages => return self.outages(program, kind, &Trouble::OF_REDIS).await,
+            Trial::Disk => return self.outages(program, kind, &[Trouble::DiskFull]).await,
         }])
+    }
+
+    /// Those of `troubles` that happen to this kind of store.
+    async fn outages(
+        &self,
+        program: &Path,
+        kind: Kind,
+        troubles: &[Trouble],
+    ) -> Result<Vec<Findings>, Broken> {
+        let size = match self.extent {
+            Extent::Short => outages::Size { processes: 4, tasks: 6, away: Duration::from_secs(2) },
+            Extent::Full => outages::Size { processes: 8, tasks: 50, away: Duration::from_secs(6) },
+        };
+        let mut found = Vec::new();
+        for trouble in troubles.iter().filter(|trouble| trouble.kind() == kind) {
+            found.push(outages::play(program, *trouble, size).await?);
+        }
+        Ok(found)
     }
 }

@@ -55,6 +55,11 @@ impl Depot {
         self.kind
     }
 
+    /// The directory of everything that the store keeps in files.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
     /// The server.
     pub fn server(&mut self) -> Result<&mut RedisServer, Broken> {
         self.redis.as_mut().ok_or_else(|| Broken::Nonsense("this trial has no redis-server".to_owned()))

@@ -83,11 +83,26 @@ impl RedisServer {
 
     /// A client that is let in.
     pub async fn client(&self) -> Result<Client, Broken> {
+        self.client_as(self.password.as_deref()).await
+    }
+
+    /// A client with another password.
+    pub async fn client_with(&self, password: &str) -> Result<Client, Broken> {
+        self.client_as(Some(password)).await
+    }
+
+    /// Sets the password that clients know, where `other` was set in its place.
+    pub async fn let_in_again(&self, other: &str) -> Result<(), Broken> {
+        let password = self.password.as_deref().unwrap_or_default();
+        self.client_with(other).await?.must(&["CONFIG", "SET", "requirepass", password]).await.map(drop)
+    }
+
+    async fn client_as(&self, password: Option<&str>) -> Result<Client, Broken> {
         let address = ("127.0.0.1", self.port);
         let stream =
             TcpStream::connect(address).await.map_err(Broken::system("connecting to redis-server"))?;
         let mut client = Client { stream: BufReader::new(stream) };
-        if let Some(password) = &self.password {
+        if let Some(password) = password {
             client.ask(&["AUTH", password]).await?;
         }
         Ok(client)

@@ -52,14 +52,7 @@ impl Needles {
 
 fn forms(name: &str, text: &str) -> Vec<(String, Vec<u8>)> {
     let urlencoded: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
-    let digits = hex(text.as_bytes());
-    let percent: String = digits.chars().enumerate().fold(String::new(), |mut percent, (index, digit)| {
-        if index.is_multiple_of(2) {
-            percent.push('%');
-        }
-        percent.push(digit);
-        percent
-    });
+    let percent = percent_encoded(text);
     let mut forms = BTreeSet::new();
     for plain in [text, &urlencoded] {
         let bytes = plain.as_bytes();
@@ -74,6 +67,18 @@ fn forms(name: &str, text: &str) -> Vec<(String, Vec<u8>)> {
     forms.insert(("url-encoded", percent.to_uppercase()));
     forms.insert(("url-encoded", percent));
     forms.into_iter().map(|(form, text)| (format!("{name} ({form})"), text.into_bytes())).collect()
+}
+
+fn percent_encoded(text: &str) -> String {
+    let digits = hex(text.as_bytes());
+    let mut encoded = String::with_capacity(digits.len() * 2);
+    for (index, digit) in digits.chars().enumerate() {
+        if index.is_multiple_of(2) {
+            encoded.push('%');
+        }
+        encoded.push(digit);
+    }
+    encoded
 }
 
 /// The letters that are the same whatever stands before and behind, when `offset` bytes of a group of three stand before.
@@ -105,7 +110,6 @@ mod tests {
             for before in 0..4 {
                 let plain = format!("{}{canary}xyz", "~".repeat(before));
                 let urlencoded: String = form_urlencoded::byte_serialize(plain.as_bytes()).collect();
-                let percent: String = plain.bytes().map(|byte| format!("%{byte:02x}")).collect();
                 for hay in [
                     plain.clone(),
                     hex(plain.as_bytes()),
@@ -114,7 +118,7 @@ mod tests {
                     URL_SAFE_NO_PAD.encode(&plain),
                     STANDARD.encode(&urlencoded),
                     urlencoded,
-                    percent,
+                    percent_encoded(&plain),
                 ] {
                     assert!(!needles.found_in(hay.as_bytes()).is_empty(), "{canary} in {hay}");
                 }
