@@ -5,7 +5,8 @@
 //! the seed; beside them a [`checker`] that sees every request, answer, call and clock, and says which invariant does
 //! not hold. A failure is repeated by its seed: `cargo xtask sim --seed S --trace`.
 //!
-//! That is level 2 of the simulator; [`machines`] is level 1, the decisions alone, and [`processes`] is level 3. See `docs/decisions/0011-simulation.md`.
+//! That is level 2 of the simulator; [`machines`] is level 1, the decisions alone, and [`processes`] is level 3. See
+//! `docs/decisions/0011-simulation.md`.
 
 pub mod api;
 pub mod authority;

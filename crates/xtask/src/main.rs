@@ -28,7 +28,7 @@ usage: cargo xtask COMMAND
   fuzz [--seconds N] [TARGET]
                            all fuzz targets, or the one named, for N seconds each (20), two at once
   sim [OPTIONS]            the machines alone, worlds and scenarios in virtual time: --seeds N, --seed S, --hours H, --steps N,
-                           --trace, --scenario FILE
+                           --trace, --scenario FILE; or `sim processes`, real ones that share a store: --full, --seed S, --store NAME
   help                     this text
 
 Each step prints its name and its time. The first failure ends the run and says which command to run alone.";

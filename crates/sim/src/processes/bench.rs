@@ -180,6 +180,17 @@ impl Gathering {
         self.given.iter().map(|share| share.tasks).sum()
     }
 
+    /// Who was given what, in short.
+    pub fn shares(&self) -> String {
+        let shares = self.given.iter().map(|share| {
+            format!(
+                "worker {}: token {} for {} after {:?}",
+                share.worker, share.serial, share.tasks, share.longest
+            )
+        });
+        shares.collect::<Vec<_>>().join(", ")
+    }
+
     /// The numbers of the tokens that were given.
     pub fn serials(&self) -> BTreeSet<u64> {
         self.given.iter().map(|share| share.serial).collect()
