@@ -38,13 +38,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
             tokio::spawn(async move {
                 let (mut calls, mut failed, mut tokens) = (0_u64, 0_u64, BTreeSet::new());
                 while Instant::now() < end {
-                    match handle.token().await {
-                        Ok(token) => tokens.insert(token.id().to_string()),
-                        Err(_) => {
-                            failed += 1;
-                            false
-                        }
-                    };
+                    if let Ok(token) = handle.token().await {
+                        tokens.insert(token.id().to_string());
+                    } else {
+                        failed += 1;
+                    }
                     calls += 1;
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
