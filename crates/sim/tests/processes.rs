@@ -178,8 +178,11 @@ impl Drop for Ended {
 
 #[test]
 fn workers_and_redis_end_with_a_coordinator_that_is_killed() {
+    // What a coordinator that is killed cannot take away itself.
+    let scratch = tempfile::tempdir().unwrap();
     let coordinator = Command::new(program())
         .args(["processes", "--store", "redis", "rounds"])
+        .env("TMPDIR", scratch.path())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
