@@ -3,6 +3,7 @@
 use crate::flight::Seat;
 use crate::manager::GrantedScope;
 use crate::minting::{self, Mishap};
+use crate::store::entry::Unreached;
 use crate::store::link::{Draft, LONGEST_PAUSE, Pause, Place, Seen, StoreLink, Swapped, Writing};
 use crate::store::{StoreFault, StoreFaultKind, Subscription, Version};
 use crate::sync::{Mutex, lock};
@@ -74,8 +75,8 @@ pub(crate) struct Sortie {
     /// The store's clock, and when it showed that.
     clock: Option<(u64, Moment)>,
     rejecting: Option<TokenId>,
-    /// How often in a row the server could not be reached, as was last seen in the store.
-    unreached: u8,
+    /// Who could not reach the server, as was last seen in the store.
+    unreached: Unreached,
 }
 
 enum Following {
@@ -108,7 +109,7 @@ impl Sortie {
             following: Following::NotYet,
             clock: None,
             rejecting: None,
-            unreached: 0,
+            unreached: Unreached::default(),
         })
     }
 
@@ -421,20 +422,21 @@ impl Sortie {
     }
 
     /// How long every process is to leave the server alone after `mishap`: where the server answered, and said so or was not
-    /// well. That it could not be reached may be this process's own trouble; but when the next one cannot reach it either, or all have waited
-    /// for as long as a request may take, the others need not try in turn.
+    /// well. That it could not be reached may be this process's own trouble, as it may be the next one's; when a third one cannot reach it
+    /// either, the others need not try in turn.
     pub(crate) fn shared_pause(&mut self, seat: &Seat, mishap: &Mishap) -> Option<Duration> {
         let engine = &*seat.engine;
         match mishap.failure.class {
             FailureClass::Transient => {}
             FailureClass::Terminal | FailureClass::Credential | FailureClass::Local => return None,
         }
-        let own = |failures: u8| engine.backoff_policy.transient_pause(u32::from(failures), engine.draw());
+        let own = || engine.backoff_policy.transient_pause(1, engine.draw());
         if mishap.error.is_of_the_server() {
-            return Some(mishap.failure.retry_after.unwrap_or_else(|| own(1)));
+            return Some(mishap.failure.retry_after.unwrap_or_else(own));
         }
-        self.unreached = self.unreached.saturating_add(1);
-        (self.unreached > 1 || mishap.error.took_all_its_time()).then(|| own(self.unreached))
+        let is_for_all;
+        (self.unreached, is_for_all) = self.unreached.and(self.link.mark);
+        is_for_all.then(own)
     }
 
     fn pause_of(&self, seat: &Seat, until: Instant) -> Option<Pause> {

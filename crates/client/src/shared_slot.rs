@@ -230,6 +230,9 @@ impl SharedSlot {
                 },
             },
             Decision::RefuseAndRefresh { reason: _, retry_after } => {
+                if let Some(ticket) = self.look_in_store(&state) {
+                    return Ready::Join(ticket);
+                }
                 self.refresh_in_background();
                 Ready::Refused(self.refusal(&state, retry_after))
             }

@@ -220,15 +220,36 @@ pub(crate) struct Note {
     pub(crate) rejected: Option<TokenId>,
     /// Until when the server is to be left alone, by the store's clock.
     pub(crate) paused_until: u64,
-    /// How often in a row the server could not be reached, by whichever process held the lease.
-    pub(crate) unreached: u8,
+    /// Who held the lease and could not reach the server, since somebody last could.
+    pub(crate) unreached: Unreached,
+}
+
+/// The last two processes that could not reach the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unreached([u32; 2]);
+
+impl Unreached {
+    pub(crate) fn is_nobody(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Those after `who` could not reach it either; and whether two others could not before. That one process cannot, time and
+    /// again, tells nothing of the others.
+    pub(crate) fn and(self, who: u32) -> (Self, bool) {
+        let Self([last, before]) = self;
+        if who == last || who == before {
+            return (self, false);
+        }
+        (Self([who, last]), last != 0 && before != 0)
+    }
 }
 
 impl Note {
     pub(crate) fn to_bytes(self) -> Zeroizing<Vec<u8>> {
         let mut out = Zeroizing::new(Vec::with_capacity(64));
         let flags = if self.rejected.is_some() { REJECTING } else { 0 };
-        out.extend_from_slice(&[FORMAT, flags, self.unreached]);
+        out.extend_from_slice(&[FORMAT, flags]);
+        self.unreached.0.iter().for_each(|who| out.extend_from_slice(&who.to_be_bytes()));
         out.extend_from_slice(&self.paused_until.to_be_bytes());
         out.extend_from_slice(&self.rejected.map(|id| *id.bytes()).unwrap_or_default());
         out
@@ -236,7 +257,8 @@ impl Note {
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut input = Input(bytes);
-        let (format, flags, unreached) = (input.byte()?, input.byte()?, input.byte()?);
+        let (format, flags) = (input.byte()?, input.byte()?);
+        let unreached = Unreached([input.number()?, input.number()?]);
         if format != FORMAT || flags & !REJECTING != 0 {
             return None;
         }
@@ -341,12 +363,28 @@ mod tests {
 
     #[test]
     fn a_note_is_read_as_it_was_written() {
-        let rejecting = Note { rejected: Some(TokenId::of("canary")), paused_until: 5, unreached: 3 };
+        let rejecting =
+            Note { rejected: Some(TokenId::of("canary")), paused_until: 5, unreached: Unreached([3, 4]) };
         for note in [Note::default(), rejecting, Note { rejected: None, ..rejecting }] {
             let written = note.to_bytes();
             assert_eq!(Note::from_bytes(&written), Some(note));
             assert_eq!(Note::from_bytes(&written[1..]), None);
         }
+    }
+
+    #[test]
+    fn three_processes_that_cannot_reach_the_server_tell_that_nobody_can_and_one_alone_never_does() {
+        let mut alone = Unreached::default();
+        for _ in 0..10 {
+            let told;
+            (alone, told) = alone.and(7);
+            assert!(!told && !alone.is_nobody());
+        }
+        let (two, told) = alone.and(8);
+        assert!(!told && !two.and(7).1 && !two.and(8).1);
+        let (three, told) = two.and(9);
+        assert!(told && !three.and(8).1, "who was among the last two says nothing new");
+        assert!(three.and(7).1);
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod sealing;
 use sealing::FREED_FOR;
 pub(crate) use sealing::LONGEST_PAUSE;
 
-use super::entry::Identity;
+use super::entry::{Identity, Unreached};
 use super::seal::new_version;
 use super::{BodyChange, Change, KeyRing, RecordName, SharedStore, StoreFault, StoreFaultKind, StoreFuture};
 use super::{Subscription, Swap, Version};
@@ -49,6 +49,8 @@ pub(crate) struct StoreLink {
     ring: KeyRing,
     pub(crate) lease: Duration,
     pub(crate) timeout: Duration,
+    /// Tells this process from others, and no more.
+    pub(crate) mark: u32,
     health: Mutex<Health>,
     /// The probe that is to find out when the store is back.
     probing: Mutex<Probing>,
@@ -71,8 +73,8 @@ pub(crate) struct Seen {
     /// The store's clock.
     pub(crate) now: u64,
     pub(crate) found: Option<Found>,
-    /// How often in a row the server could not be reached.
-    pub(crate) unreached: u8,
+    /// Who could not reach the server.
+    pub(crate) unreached: Unreached,
 }
 
 /// What came of a change.
@@ -84,11 +86,11 @@ pub(crate) enum Swapped {
 /// What becomes of a record.
 pub(crate) enum Writing {
     /// The lease is taken; the token goes where it is rejected.
-    Lease { rejecting: Option<TokenId>, pause: Option<Pause>, unreached: u8 },
+    Lease { rejecting: Option<TokenId>, pause: Option<Pause>, unreached: Unreached },
     /// The token is put in, the lease out.
     Token { shared: Shared, obtained_by_store: Option<u64>, life: Duration },
     /// The lease is put out.
-    Nothing { pause: Option<Pause>, unreached: u8 },
+    Nothing { pause: Option<Pause>, unreached: Unreached },
 }
 
 /// How long every process is to leave the server alone.
@@ -130,6 +132,7 @@ impl StoreLink {
             ring,
             lease,
             timeout,
+            mark: fastrand::u32(1..),
             health: Mutex::default(),
             probing: Mutex::default(),
             write_probing: Mutex::default(),

@@ -212,7 +212,7 @@ mod tests {
         let ring = ring(1);
         let name = ring.name(b"a");
         let note =
-            Note { rejected: Some(TokenId::of("other")), paused_until: NOW_MILLIS + 2000, unreached: 0 };
+            Note { rejected: Some(TokenId::of("other")), paused_until: NOW_MILLIS + 2000, ..Note::default() };
         let summary = ring.summarize_at(&name, &reading(&ring, &name, Some(&entry()), note), now()).unwrap();
         let token = summary.token.as_ref().unwrap();
         assert_eq!(

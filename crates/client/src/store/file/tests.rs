@@ -120,7 +120,7 @@ fn sealed(ring: &KeyRing, resource: &str) -> (RecordName, Change) {
         granted_scope: Some(scope.parse().unwrap()),
         access_token: Secret::from(token),
     };
-    let note = Note { rejected: Some(TokenId::of(token)), paused_until: 0, unreached: 0 };
+    let note = Note { rejected: Some(TokenId::of(token)), ..Note::default() };
     let seal = |part, plain| Bytes::from(ring.seal(&name, part, plain).unwrap());
     let body = BodyChange::Put { body: seal(Part::Body, entry.to_bytes()), life: Duration::from_secs(300) };
     let (note, version) = (seal(Part::Note, note.to_bytes()), Version::from_random([fastrand::u8(..); 16]));

@@ -1,7 +1,7 @@
 //! What is written into a record and read from it: opened, sealed, and counted where it cannot be used.
 
 use super::{Draft, Pause, Place, Seen, StoreLink, Writing};
-use crate::store::entry::{Entry, Note};
+use crate::store::entry::{Entry, Note, Unreached};
 use crate::store::seal::Part;
 use crate::store::{BodyChange, Change, MAX_BODY_BYTES, Reading};
 use crate::telemetry::Unusable;
@@ -23,7 +23,9 @@ pub(super) const FREED_FOR: Duration = Duration::from_millis(1);
 impl StoreLink {
     pub(super) fn open(&self, place: &Place, reading: Reading, moment: Moment) -> Seen {
         let now = reading.now;
-        let Some(record) = reading.record else { return Seen { now, found: None, unreached: 0 } };
+        let Some(record) = reading.record else {
+            return Seen { now, found: None, unreached: Unreached::default() };
+        };
         let note = if record.note.is_empty() {
             Note::default()
         } else {
@@ -98,7 +100,7 @@ impl StoreLink {
         place: &Place,
         rejected: Option<TokenId>,
         pause: Option<Pause>,
-        unreached: u8,
+        unreached: Unreached,
     ) -> Option<Bytes> {
         let paused_until = pause.map(|pause| pause.until).unwrap_or_default();
         let note = Note { rejected, paused_until, unreached };
@@ -110,7 +112,7 @@ impl StoreLink {
 }
 
 /// How long a record is kept for the sake of its note.
-fn kept_for(pause: Option<Pause>, unreached: u8) -> Duration {
-    let remembered = if unreached == 0 { FREED_FOR } else { UNREACHED_FOR };
+fn kept_for(pause: Option<Pause>, unreached: Unreached) -> Duration {
+    let remembered = if unreached.is_nobody() { FREED_FOR } else { UNREACHED_FOR };
     pause.map_or(remembered, |pause| remembered.max(pause.left.saturating_add(remembered)))
 }

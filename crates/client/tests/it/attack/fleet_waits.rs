@@ -52,9 +52,9 @@ async fn t8_a_server_that_hangs_is_told_of_by_the_flight_that_asked_it() {
         .collect();
     for task in tasks {
         let error = task.await.unwrap().unwrap_err();
-        assert!(begun.elapsed() <= secs(11), "{error} after {:?}", begun.elapsed());
+        assert!(begun.elapsed() <= secs(21), "{error} after {:?}", begun.elapsed());
     }
-    assert_eq!(fleet.endpoint.requests(), 1);
+    assert_eq!(fleet.endpoint.requests(), 2);
 }
 
 #[tokio::test(start_paused = true)]
