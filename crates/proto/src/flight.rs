@@ -149,7 +149,7 @@ impl Wish {
         Self { reason, held: None, held_sequence: None, seen: None, newest: Sequence::new(0) }
     }
 
-    fn newest(&self) -> Sequence {
+    fn floor(&self) -> Sequence {
         self.newest.max(self.held_sequence.unwrap_or_default())
     }
 
@@ -165,7 +165,7 @@ impl Wish {
         let Some(held) = &self.held else {
             return Some(shared);
         };
-        let is_newer = self.newest() < shared.sequence;
+        let is_newer = self.floor() < shared.sequence;
         let serves = match (self.reason, token.id() == held.id()) {
             (MintReason::Forced, is_held) => !is_held,
             (MintReason::Early | MintReason::Needed, true) => self.held_sequence.is_some(),
@@ -316,7 +316,7 @@ impl Flight {
     /// Begins a flight. For as long as `patience` it lets another process go first.
     #[must_use]
     pub fn begin(wish: Wish, patience: Duration, now: Moment) -> (Self, Action) {
-        let newest = wish.newest();
+        let newest = wish.floor();
         let first = Action::TakeLease { expected: wish.seen, rejecting: wish.rejects() };
         (
             Self {
@@ -463,7 +463,7 @@ impl Flight {
         let shared = found.token.as_ref().filter(|shared| !shared.token.left(now).is_zero())?;
         let is_rejected = self.wish.rejects() == Some(shared.token.id());
         // An older record that somebody put back has it too, in the place that it had.
-        let is_newer = self.wish.newest() < shared.sequence;
+        let is_newer = self.wish.floor() < shared.sequence;
         (self.saw_rejection && is_rejected && is_newer && found.rejected.is_none()).then_some(shared)
     }
 

@@ -98,7 +98,7 @@ async fn t30_a_cluster_hands_over_falls_and_moves_slots() {
     });
     sleep(Duration::from_millis(200)).await;
     let (successes, _) = counting.end(&stores[0], Losing::Nothing).await;
-    assert!(successes > 50, "only {successes}");
+    assert!(successes > 10, "only {successes}");
     wait_until("the subscription moved along, and nothing is left behind", &|| {
         let subscribed = |node: &&RedisServer| text(&node.admin("CLIENT LIST TYPE pubsub")).contains("sub=1");
         cluster.nodes.iter().filter(subscribed).map(|node| node.port).collect::<Vec<_>>() == [successor]
@@ -110,7 +110,7 @@ async fn t30_a_cluster_hands_over_falls_and_moves_slots() {
     migrate(&mut cluster, &key(&other));
     sleep(Duration::from_millis(200)).await;
     let (successes, faults) = counting.end(&stores[1], Losing::Nothing).await;
-    assert!(successes > 50, "only {successes}; {faults:?}");
+    assert!(successes > 10, "only {successes}; {faults:?}");
 
     // The master falls, and its followers are told by the one that took its place.
     until_it_works(&stores[0], SOON).await;
