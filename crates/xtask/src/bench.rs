@@ -7,13 +7,15 @@ use crate::step::{Failure, Step};
 struct Benchmark {
     name: &'static str,
     package: &'static str,
+    /// Words for cargo that it takes besides.
+    features: &'static [&'static str],
 }
 
 const BENCHMARKS: &[Benchmark] = &[
-    Benchmark { name: "hit_path", package: "jeton" },
-    Benchmark { name: "sign", package: "jeton-proto" },
-    Benchmark { name: "token_endpoint", package: "jeton-server" },
-    Benchmark { name: "shared_read", package: "jeton" },
+    Benchmark { name: "hit_path", package: "jeton", features: &[] },
+    Benchmark { name: "sign", package: "jeton-proto", features: &[] },
+    Benchmark { name: "token_endpoint", package: "jeton-server", features: &[] },
+    Benchmark { name: "shared_read", package: "jeton", features: &["--features", "redis"] },
 ];
 
 /// Runs every benchmark, one after the other.
@@ -33,8 +35,9 @@ pub(crate) fn one(root: &Path, name: &str, passed: &[&str]) -> Result<(), Failur
 
 impl Benchmark {
     fn step(&self, root: &Path, passed: &[&str]) -> Step {
-        let step =
-            Step::cargo(self.name, root, "bench").arguments(&["-p", self.package, "--bench", self.name]);
+        let step = Step::cargo(self.name, root, "bench")
+            .arguments(&["-p", self.package, "--bench", self.name])
+            .arguments(self.features);
         if passed.is_empty() { step } else { step.argument("--").arguments(passed) }
     }
 }

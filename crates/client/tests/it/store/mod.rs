@@ -3,4 +3,5 @@
 mod conformance;
 #[cfg(unix)]
 mod file;
+#[cfg(feature = "redis")]
 mod redis;

@@ -2,6 +2,7 @@
 //! a real socket.
 
 pub(crate) mod fleet;
+#[cfg(feature = "redis")]
 pub(crate) mod redis_server;
 pub(crate) mod socket;
 
