@@ -26,6 +26,7 @@ pub mod processes;
 pub mod scenario;
 pub mod schedule;
 pub mod seeds;
+mod threads;
 pub mod usher;
 pub mod vault;
 pub mod weather;

@@ -7,12 +7,12 @@ use crate::door::{AsItIs, Workshop};
 use crate::fault::FaultCounts;
 use crate::journal::{Summary, Trace};
 use crate::plan::Plan;
+use crate::threads::on_all_processors;
 use crate::world;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most failed seeds that a report names.
@@ -75,26 +75,14 @@ pub fn rules_for(plan: &Plan) -> Rules {
 
 /// Runs all worlds with the real client.
 pub fn run(seeds: Seeds) -> Report {
-    let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let next = AtomicU64::new(seeds.first);
-    let end = seeds.first.saturating_add(seeds.count);
-    let report = Mutex::new(Report { lasts_hours: seeds.lasts.as_secs() / 3600, ..Report::default() });
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
-                        return;
-                    }
-                    let outcome = run_one(seed, seeds.lasts, Trace::Hashed);
-                    let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
-                    report.add(seed, seeds.lasts, outcome);
-                }
-            });
-        }
-    });
-    let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let report = Report { lasts_hours: seeds.lasts.as_secs() / 3600, ..Report::default() };
+    let range = seeds.first..seeds.first.saturating_add(seeds.count);
+    let one = |seed| run_one(seed, seeds.lasts, Trace::Hashed);
+    let (mut report, _worked) =
+        on_all_processors(range, report, one, |report: &mut Report, seed, outcome| {
+            report.add(seed, seeds.lasts, outcome);
+            ControlFlow::Continue(())
+        });
     report.failures.sort_by_key(|(seed, _)| *seed);
     report.failures.truncate(MOST_FAILURES);
     report

@@ -4,11 +4,10 @@ use super::fitting::AsItIs;
 use super::judge::Violation;
 use super::plan::Plan;
 use super::world::{self, Outcome};
+use crate::threads::on_all_processors;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// The most failed fleets that a report names.
@@ -48,24 +47,13 @@ pub fn run_one(seed: u64, keeps_lines: bool) -> Result<Outcome, String> {
 
 /// Runs `count` fleets from seed `first` on, on as many threads as there are processors.
 pub fn run(first: u64, count: u64) -> Report {
-    let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let next = AtomicU64::new(first);
-    let report = Mutex::new(Report::default());
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first.saturating_add(count) {
-                        return;
-                    }
-                    let outcome = run_one(seed, false);
-                    report.lock().unwrap_or_else(PoisonError::into_inner).add(seed, outcome);
-                }
-            });
-        }
-    });
-    let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let seeds = first..first.saturating_add(count);
+    let one = |seed| run_one(seed, false);
+    let (mut report, _worked) =
+        on_all_processors(seeds, Report::default(), one, |report: &mut Report, seed, outcome| {
+            report.add(seed, outcome);
+            ControlFlow::Continue(())
+        });
     report.failures.sort_by_key(|(seed, _)| *seed);
     report.failures.truncate(MOST_FAILURES);
     report

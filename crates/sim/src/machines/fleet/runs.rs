@@ -6,12 +6,11 @@ use super::setting::Setting;
 use super::trouble::FleetTroubles;
 use super::world::{Outcome, World};
 use crate::machines::law::Violation;
+use crate::threads::on_all_processors;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The most failed worlds that a report names.
 const MOST_FAILURES: usize = 20;
@@ -57,27 +56,14 @@ pub fn run_one<E: FleetEngine>(seed: u64, engine: E) -> Outcome {
 /// Runs the worlds from seed `first` on with the real machine, on as many threads as there are processors, until `steps` steps
 /// have been made.
 pub fn run(first: u64, steps: u64) -> Report {
-    let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let next = AtomicU64::new(first);
-    let report = Mutex::new(Report::default());
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let begun = Instant::now();
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let outcome = run_one(seed, SoundFleet);
-                    let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
-                    report.add(seed, outcome);
-                    if report.steps >= steps || report.failures.len() >= MOST_FAILURES {
-                        report.worked += begun.elapsed();
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let one = |seed| run_one(seed, SoundFleet);
+    let (mut report, worked) =
+        on_all_processors(first..u64::MAX, Report::default(), one, |report: &mut Report, seed, outcome| {
+            report.add(seed, outcome);
+            let enough = report.steps >= steps || report.failures.len() >= MOST_FAILURES;
+            if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+    report.worked = worked;
     report.failures.sort_by_key(|(seed, _)| *seed);
     report
 }
