@@ -1,14 +1,19 @@
-//! What a client proves itself with, and how it is replaced while requests are under way.
+//! What a client proves itself with, where that is read from, and how it is replaced while requests are under way.
+
+mod environment;
+mod place;
+mod source;
+
+pub use environment::{Environment, Surroundings};
+pub use place::{InvalidPlace, SecretPlace};
+pub use source::{Reread, SecretFuture, SecretReading, SecretSource, SourceFault, SourceFaultKind};
 
 use crate::error::{TokenError, TokenErrorKind};
 use crate::sync::{Mutex, lock};
 use jeton_proto::gate::CredentialGeneration;
 use jeton_proto::secret::Secret;
 use jeton_proto::wire::client_auth::{BasicEncoding, ClientAuthMethod, ColonInClientId, basic_authorization};
-use jeton_proto::wire::error_response::printable;
 use jeton_proto::wire::token_request::BodyCredential;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -43,20 +48,6 @@ impl Credential {
         }
     }
 }
-
-/// Where the client secret comes from: a file, a secret manager, whatever may hold another one tomorrow.
-///
-/// It is asked when the first token is needed, and once more whenever the server answers `invalid_client`: a secret that
-/// has changed by then is tried at once. However many keys need it at the same time, it is asked once for all, and has
-/// 10 s, or what is left of the token request's time where that is less. A wrong secret is harmless but for the refused request; what is returned as the
-/// reason of a failure is shown to people, so it must not hold the secret.
-pub trait SecretSource: Send + Sync + 'static {
-    /// Reads the secret.
-    fn read(&self) -> SecretFuture<'_>;
-}
-
-/// The secret to come, or why there is none.
-pub type SecretFuture<'a> = Pin<Box<dyn Future<Output = Result<Secret<String>, String>> + Send + 'a>>;
 
 /// The credential in force, with its generation.
 #[derive(Clone)]
@@ -104,7 +95,6 @@ impl Held {
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much longer a read may hold the others up: after that its task is on a runtime that nobody drives.
 const OVERDUE: Duration = Duration::from_secs(1);
-const TOO_LATE: &str = "its source did not answer in time";
 
 impl Credentials {
     /// Those of `credential`; with a `source`, its secret is not looked at before the source was read.
@@ -173,12 +163,12 @@ impl Credentials {
                 return held.failure.clone().map_or(Ok(()), Err);
             }
             if deadline <= Instant::now() {
-                return checked(Err(TOO_LATE.to_owned())).map(drop);
+                return checked(Err(too_late())).map(drop);
             }
             held.reading_since = Some(Instant::now());
         }
         let read = tokio::time::timeout_at(deadline, source.read()).await;
-        let secret = checked(read.unwrap_or_else(|_elapsed| Err(TOO_LATE.to_owned())));
+        let secret = checked(read.unwrap_or_else(|_elapsed| Err(too_late())));
         let mut held = lock(&self.held);
         held.reads = held.reads.wrapping_add(1);
         held.failure = secret.as_ref().err().cloned();
@@ -191,12 +181,21 @@ impl Credentials {
     }
 }
 
-fn checked(read: Result<Secret<String>, String>) -> Result<Secret<String>, TokenError> {
-    let unavailable =
-        |reason: &str| TokenError::new(TokenErrorKind::SecretUnavailable { reason: printable(reason) });
+fn too_late() -> SourceFault {
+    SourceFault::new(
+        SourceFaultKind::Unreachable,
+        "the source of the client secret",
+        "it did not answer in time",
+    )
+}
+
+fn checked(read: Result<SecretReading, SourceFault>) -> Result<Secret<String>, TokenError> {
+    let unavailable = |reason: String| TokenError::new(TokenErrorKind::SecretUnavailable { reason });
     match read {
-        Ok(secret) if secret.expose().is_empty() => Err(unavailable("its source gave an empty one")),
-        Ok(secret) => Ok(secret),
-        Err(reason) => Err(unavailable(&reason)),
+        Ok(reading) if reading.current.expose().is_empty() => {
+            Err(unavailable("its source gave an empty one".to_owned()))
+        }
+        Ok(reading) => Ok(reading.current),
+        Err(fault) => Err(unavailable(fault.to_string())),
     }
 }

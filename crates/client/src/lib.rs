@@ -25,7 +25,7 @@
 mod authorization_server;
 pub mod bearer;
 mod clock;
-mod credentials;
+pub mod credentials;
 mod error;
 mod fleet;
 mod flight;
@@ -47,7 +47,7 @@ mod sync;
 mod telemetry;
 
 pub use clock::SystemClock;
-pub use credentials::{SecretFuture, SecretSource};
+pub use credentials::SecretSource;
 pub use error::{BuildError, Fault, TokenError, TokenErrorKind};
 pub use handle::TokenHandle;
 pub use jeton_proto::backoff::{BackoffPolicy, InvalidBackoffPolicy};

@@ -7,7 +7,8 @@ use crate::fault::FaultKind;
 use crate::journal::Journal;
 use crate::weather::Weather;
 use fastrand::Rng;
-use jeton::{Secret, SecretFuture, SecretSource};
+use jeton::Secret;
+use jeton::credentials::{SecretFuture, SecretReading, SecretSource, SourceFault, SourceFaultKind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -46,9 +47,10 @@ impl SecretSource for Vault {
             sleep(READING).await;
             if unreadable {
                 self.journal.fault(FaultKind::SecretUnreadable);
-                return Err("the vault is sealed".to_owned());
+                return Err(SourceFault::new(SourceFaultKind::Unreachable, "the vault", "it is sealed"));
             }
-            Ok(Secret::from(secret(self.generation.load(Ordering::Relaxed)).as_str()))
+            let secret = secret(self.generation.load(Ordering::Relaxed));
+            Ok(SecretReading::new(Secret::from(secret.as_str())))
         })
     }
 }

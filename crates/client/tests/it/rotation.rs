@@ -3,7 +3,8 @@
 use crate::support::{
     Behaviour, Endpoint, SECRET, VirtualClock, builder, key, manager, millis, refusal, secs,
 };
-use jeton::{BuildError, Secret, SecretFuture, SecretSource, TokenErrorKind, TokenKey};
+use jeton::credentials::{SecretFuture, SecretReading, SourceFault, SourceFaultKind};
+use jeton::{BuildError, Secret, SecretSource, TokenErrorKind, TokenKey};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::time::sleep;
@@ -24,7 +25,10 @@ impl SecretSource for Vault {
     fn read(&self) -> SecretFuture<'_> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         let secret = *self.secret.lock().unwrap();
-        Box::pin(async move { secret.map(Secret::from).map_err(str::to_owned) })
+        Box::pin(async move {
+            let reading = secret.map(|secret| SecretReading::new(Secret::from(secret)));
+            reading.map_err(|what| SourceFault::new(SourceFaultKind::Absent, "the vault", what))
+        })
     }
 }
 

@@ -11,10 +11,11 @@ use super::step::{
 };
 use super::timeline;
 use crate::clock::{BootClock, ClientClock, WorldClock};
+use jeton::credentials::{SecretFuture, SecretReading};
 use jeton::store::{KeyRing, StoreKey};
 use jeton::{
-    Clock, Drained, GrantedScope, InvalidScope, QuotaPolicy, RefreshAhead, Secret, SecretFuture,
-    SecretSource, TokenId, TokenKey, TokenManager, TokenManagerBuilder,
+    Clock, Drained, GrantedScope, InvalidScope, QuotaPolicy, RefreshAhead, Secret, SecretSource, TokenId,
+    TokenKey, TokenManager, TokenManagerBuilder,
 };
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -85,7 +86,7 @@ struct Vault(Arc<Mutex<String>>);
 impl SecretSource for Vault {
     fn read(&self) -> SecretFuture<'_> {
         let secret = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Box::pin(async move { Ok(Secret::new(secret)) })
+        Box::pin(async move { Ok(SecretReading::new(Secret::new(secret))) })
     }
 }
 

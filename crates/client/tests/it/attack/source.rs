@@ -1,9 +1,8 @@
 //! A source of secrets that hangs, panics, is slow, or is overtaken.
 
 use crate::support::{Endpoint, InMemory, VirtualClock, key, millis, refusal, secs};
-use jeton::{
-    Secret, SecretFuture, SecretSource, TokenErrorKind, TokenKey, TokenManager, TokenManagerBuilder,
-};
+use jeton::credentials::{SecretFuture, SecretReading};
+use jeton::{Secret, SecretSource, TokenErrorKind, TokenKey, TokenManager, TokenManagerBuilder};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,7 +28,7 @@ impl SecretSource for Slow {
         Box::pin(async move {
             sleep(latency).await;
             assert!(secret != "panic", "the source panics");
-            Ok(Secret::from(secret))
+            Ok(SecretReading::new(Secret::from(secret)))
         })
     }
 }
