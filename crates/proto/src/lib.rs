@@ -7,12 +7,14 @@
 //! - [`wire`]: what goes over the wire, parsed strictly and rendered exactly (RFC 6749, 6750, 8414).
 //! - [`jose`]: signed tokens and keys (RFC 7515, 7517, 9068), compact form only, a closed list of algorithms.
 //! - [`lifecycle`], [`backoff`], [`replay`]: what a client does with a cached token, a failure, a refused call.
+//! - [`credential`]: which of its credentials a client uses while they are replaced.
 //! - [`gate`], [`breaker`], [`quota`]: whether it may ask the endpoint at all. [`skew`]: how far apart the clocks are.
 //! - [`issuance`]: what an authorization server answers to a token request.
 //! - [`verification`]: what a resource server makes of a bearer token.
 
 pub mod backoff;
 pub mod breaker;
+pub mod credential;
 pub mod flight;
 pub mod gate;
 pub mod issuance;
