@@ -34,7 +34,11 @@ impl Credential {
             ClientAuthMethod::ClientSecretBasic => {
                 basic_authorization(&self.client_id, &self.client_secret, self.basic_encoding).map(Some)
             }
-            ClientAuthMethod::ClientSecretPost => Ok(None),
+            ClientAuthMethod::ClientSecretPost
+            | ClientAuthMethod::ClientSecretJwt
+            | ClientAuthMethod::PrivateKeyJwt
+            | ClientAuthMethod::TlsClientAuth
+            | ClientAuthMethod::SelfSignedTlsClientAuth => Ok(None),
         }
     }
 
@@ -42,8 +46,15 @@ impl Credential {
     pub(crate) fn body(&self) -> Option<BodyCredential<'_>> {
         match self.method {
             ClientAuthMethod::ClientSecretBasic => None,
-            ClientAuthMethod::ClientSecretPost => {
-                Some(BodyCredential { client_id: &self.client_id, client_secret: &self.client_secret })
+            ClientAuthMethod::ClientSecretPost => Some(BodyCredential::Secret {
+                client_id: &self.client_id,
+                client_secret: &self.client_secret,
+            }),
+            ClientAuthMethod::ClientSecretJwt
+            | ClientAuthMethod::PrivateKeyJwt
+            | ClientAuthMethod::TlsClientAuth
+            | ClientAuthMethod::SelfSignedTlsClientAuth => {
+                Some(BodyCredential::ClientId { client_id: &self.client_id })
             }
         }
     }

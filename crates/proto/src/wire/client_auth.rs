@@ -1,4 +1,4 @@
-//! Client authentication with a shared secret (RFC 6749 §2.3.1): the Basic header, and the names of the methods.
+//! Client authentication: the names of its methods, and the Basic header of a shared secret (RFC 6749 §2.3.1).
 
 use super::form::{InvalidComponent, decode_component};
 use crate::secret::{Secret, wiped_header_value};
@@ -11,8 +11,11 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// The longest Basic credential that is parsed, in bytes of base64.
 pub const MAX_BASIC_BYTES: usize = 8192;
+/// The value of `client_assertion_type` for a JWT (RFC 7523 §2.2).
+pub const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// How a client proves who it is at the token endpoint, by the names of RFC 7591 §2.
+/// How a client proves who it is at the token endpoint, by the names of RFC 7591 §2, RFC 8705 §2 and `OpenID` Connect
+/// Core §9.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ClientAuthMethod {
     /// Client id and secret in the `Authorization: Basic` header (RFC 6749 §2.3.1). The default.
@@ -20,15 +23,37 @@ pub enum ClientAuthMethod {
     ClientSecretBasic,
     /// Client id and secret as form parameters (RFC 6749 §2.3.1).
     ClientSecretPost,
+    /// A JWT with an HMAC under the secret (`OpenID` Connect Core §9, RFC 7523 §2.2).
+    ClientSecretJwt,
+    /// A JWT signed with a private key whose public key the server knows (`OpenID` Connect Core §9, RFC 7523 §2.2).
+    PrivateKeyJwt,
+    /// Mutual TLS with a certificate of an authority that the server trusts (RFC 8705 §2.1).
+    TlsClientAuth,
+    /// Mutual TLS with a certificate that the server knows itself (RFC 8705 §2.2).
+    SelfSignedTlsClientAuth,
 }
 
 impl ClientAuthMethod {
-    /// The name as RFC 7591 §2 and server metadata spell it.
+    /// Every method.
+    pub const ALL: [Self; 6] = [
+        Self::ClientSecretBasic,
+        Self::ClientSecretPost,
+        Self::ClientSecretJwt,
+        Self::PrivateKeyJwt,
+        Self::TlsClientAuth,
+        Self::SelfSignedTlsClientAuth,
+    ];
+
+    /// The name as the registry of RFC 7591 and server metadata spell it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ClientSecretBasic => "client_secret_basic",
             Self::ClientSecretPost => "client_secret_post",
+            Self::ClientSecretJwt => "client_secret_jwt",
+            Self::PrivateKeyJwt => "private_key_jwt",
+            Self::TlsClientAuth => "tls_client_auth",
+            Self::SelfSignedTlsClientAuth => "self_signed_tls_client_auth",
         }
     }
 }
@@ -42,18 +67,18 @@ impl fmt::Display for ClientAuthMethod {
 impl FromStr for ClientAuthMethod {
     type Err = UnknownClientAuthMethod;
 
+    /// Reads a name. Names are case-sensitive.
     fn from_str(text: &str) -> Result<Self, UnknownClientAuthMethod> {
-        match text {
-            "client_secret_basic" => Ok(Self::ClientSecretBasic),
-            "client_secret_post" => Ok(Self::ClientSecretPost),
-            _ => Err(UnknownClientAuthMethod),
-        }
+        Self::ALL.into_iter().find(|method| method.as_str() == text).ok_or(UnknownClientAuthMethod)
     }
 }
 
 /// A name that is not in the list of [`ClientAuthMethod`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the client authentication method must be client_secret_basic or client_secret_post")]
+#[error(
+    "the client authentication method must be client_secret_basic, client_secret_post, client_secret_jwt, \
+     private_key_jwt, tls_client_auth or self_signed_tls_client_auth"
+)]
 pub struct UnknownClientAuthMethod;
 
 /// Whether client id and secret are form-encoded before they are joined for Basic.
@@ -192,6 +217,18 @@ mod tests {
 
     fn header(client_id: &str, secret: &str) -> HeaderValue {
         basic_authorization(client_id, &Secret::from(secret), BasicEncoding::FormUrlEncoded).unwrap()
+    }
+
+    #[test]
+    fn every_method_is_read_by_its_name_and_named_in_the_error() {
+        let error = UnknownClientAuthMethod.to_string();
+        for method in ClientAuthMethod::ALL {
+            assert_eq!(method.as_str().parse(), Ok(method));
+            assert!(error.contains(method.as_str()), "{method}");
+        }
+        for unknown in ["", "none", "CLIENT_SECRET_BASIC", "client_secret_basic "] {
+            assert_eq!(unknown.parse::<ClientAuthMethod>(), Err(UnknownClientAuthMethod), "{unknown}");
+        }
     }
 
     #[test]

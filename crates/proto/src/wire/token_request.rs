@@ -5,6 +5,7 @@
 
 use super::form::{InvalidComponent, decode_component};
 use crate::secret::Secret;
+use crate::wire::client_auth::JWT_BEARER;
 use crate::wire::scope::Scope;
 use std::borrow::Cow;
 
@@ -151,19 +152,52 @@ pub struct TokenRequestForm<'a> {
     pub resources: &'a [String],
     /// The audience asked for, for servers that do not know `resource`.
     pub audience: Option<&'a str>,
-    /// The credential, where the method is `client_secret_post`; `None` where it goes into the header.
+    /// What of the client's authentication goes into the body; `None` where all of it goes into the header.
     pub credential: Option<BodyCredential<'a>>,
     /// Parameters of a vendor, in the order to be sent.
     pub extra: &'a [(String, String)],
 }
 
-/// A client id and secret that go into the body: `client_secret_post` (RFC 6749 §2.3.1).
+/// What a client proves itself with in the body. None of them goes together with an `Authorization` header.
 #[derive(Clone, Copy, Debug)]
-pub struct BodyCredential<'a> {
-    /// The client id.
-    pub client_id: &'a str,
-    /// The client secret.
-    pub client_secret: &'a Secret<String>,
+pub enum BodyCredential<'a> {
+    /// `client_secret_post`: client id and secret (RFC 6749 §2.3.1).
+    Secret {
+        /// The client id.
+        client_id: &'a str,
+        /// The client secret.
+        client_secret: &'a Secret<String>,
+    },
+    /// `client_secret_jwt`, `private_key_jwt`, or a JWT of a third party: a client assertion (RFC 7523 §2.2).
+    Assertion {
+        /// The client id. RFC 7521 §4.2 lets it be left out, as the assertion tells it; several servers ask for it.
+        client_id: Option<&'a str>,
+        /// The JWT in compact serialization.
+        assertion: &'a Secret<String>,
+    },
+    /// Mutual TLS: the client id alone, for the proof is in the handshake (RFC 8705 §2).
+    ClientId {
+        /// The client id.
+        client_id: &'a str,
+    },
+}
+
+impl<'a> BodyCredential<'a> {
+    fn pairs(self) -> [Option<(Known, &'a str)>; 3] {
+        match self {
+            Self::Secret { client_id, client_secret } => [
+                Some((Known::ClientId, client_id)),
+                Some((Known::ClientSecret, client_secret.expose())),
+                None,
+            ],
+            Self::Assertion { client_id, assertion } => [
+                client_id.map(|client_id| (Known::ClientId, client_id)),
+                Some((Known::ClientAssertionType, JWT_BEARER)),
+                Some((Known::ClientAssertion, assertion.expose())),
+            ],
+            Self::ClientId { client_id } => [Some((Known::ClientId, client_id)), None, None],
+        }
+    }
 }
 
 impl TokenRequestForm<'_> {
@@ -182,8 +216,9 @@ impl TokenRequestForm<'_> {
         pairs.extend(self.audience.map(|audience| (Known::Audience.as_str(), audience)));
         pairs.extend(self.extra.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         if let Some(credential) = self.credential {
-            pairs.push((Known::ClientId.as_str(), credential.client_id));
-            pairs.push((Known::ClientSecret.as_str(), credential.client_secret.expose()));
+            pairs.extend(
+                credential.pairs().into_iter().flatten().map(|(known, value)| (known.as_str(), value)),
+            );
         }
         // An escaped byte takes three, so this is never too little.
         let most_bytes = pairs.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();

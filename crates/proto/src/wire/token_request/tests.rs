@@ -106,7 +106,7 @@ fn a_form_has_what_was_asked_for_and_no_more() {
             scope: Some(&scope),
             resources: &["https://a.example/".to_owned(), "urn:b".to_owned()],
             audience: Some("c d"),
-            credential: Some(BodyCredential { client_id: "i:d", client_secret: &secret }),
+            credential: Some(BodyCredential::Secret { client_id: "i:d", client_secret: &secret }),
             extra: &[("tenant".to_owned(), "1".to_owned())],
         }),
         "grant_type=client_credentials&scope=a+b&resource=https%3A%2F%2Fa.example%2F&resource=urn%3Ab&audience=c+d\
@@ -115,10 +115,42 @@ fn a_form_has_what_was_asked_for_and_no_more() {
 }
 
 #[test]
+fn t36_a_form_carries_one_way_of_authentication() {
+    let render = |credential| {
+        let form = TokenRequestForm { credential: Some(credential), ..TokenRequestForm::default() };
+        let rendered = form.render().unwrap().expose().clone();
+        rendered.strip_prefix("grant_type=client_credentials&").unwrap().to_owned()
+    };
+    let assertion = Secret::from("a.b-_.c");
+    let type_and_assertion = "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer\
+                              &client_assertion=a.b-_.c";
+    assert_eq!(
+        render(BodyCredential::Assertion { client_id: Some("i d"), assertion: &assertion }),
+        format!("client_id=i+d&{type_and_assertion}")
+    );
+    assert_eq!(
+        render(BodyCredential::Assertion { client_id: None, assertion: &assertion }),
+        type_and_assertion
+    );
+    assert_eq!(render(BodyCredential::ClientId { client_id: "i d" }), "client_id=i+d");
+    assert_eq!(
+        render(BodyCredential::Secret { client_id: "i", client_secret: &Secret::from("s") }),
+        "client_id=i&client_secret=s"
+    );
+}
+
+#[test]
 fn an_extra_parameter_cannot_stand_in_for_a_known_one() {
-    for name in
-        ["grant_type", "scope", "client_id", "client_secret", "resource", "audience", "client_assertion"]
-    {
+    for name in [
+        "grant_type",
+        "scope",
+        "client_id",
+        "client_secret",
+        "client_assertion_type",
+        "client_assertion",
+        "resource",
+        "audience",
+    ] {
         let extra = [(name.to_owned(), "1".to_owned())];
         let refused = TokenRequestForm { extra: &extra, ..TokenRequestForm::default() }.render().unwrap_err();
         assert_eq!(refused.name, name);
@@ -142,7 +174,7 @@ proptest! {
         let body = TokenRequestForm {
             audience: Some(&audience),
             resources: &resources,
-            credential: Some(BodyCredential { client_id: &id, client_secret: &secret }),
+            credential: Some(BodyCredential::Secret { client_id: &id, client_secret: &secret }),
             extra: &[("vendor &=+%é".to_owned(), value)],
             ..TokenRequestForm::default()
         }.render().unwrap();
