@@ -1,11 +1,14 @@
 //! Keys: JSON Web Keys (RFC 7517) of the closed list, key sets, and the private keys behind them.
 
+mod key_pair;
 mod rsa_modulus;
 mod set;
 mod signing_key;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::jose) use key_pair::{KeyPair, RsaPadding};
+pub(in crate::jose) use rsa_modulus::check_modulus;
 pub use set::{InvalidJwkSet, JwkSet, MAX_JWK_SET_BYTES, MAX_JWK_SET_KEYS, SkippedKey};
 pub use signing_key::SigningKey;
 
@@ -16,7 +19,6 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rsa_modulus::check_modulus;
 use serde_json::{Map, Value, json};
 use std::fmt;
 

@@ -86,8 +86,17 @@ pub(in crate::jose) fn append_payload_and_signature(
     key: &SigningKey,
     payload: &[u8],
 ) -> Result<(), KeyError> {
+    append_signed(compact, payload, |input| key.sign(input))
+}
+
+/// The same with whatever makes the signature of the signing input.
+pub(in crate::jose) fn append_signed(
+    compact: &mut String,
+    payload: &[u8],
+    sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, KeyError>,
+) -> Result<(), KeyError> {
     URL_SAFE_NO_PAD.encode_string(payload, compact);
-    let signature = key.sign(compact.as_bytes())?;
+    let signature = sign(compact.as_bytes())?;
     compact.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, compact);
     Ok(())

@@ -1,6 +1,12 @@
 //! Signed tokens and their keys: JWS compact serialization only (RFC 7515), JWK (RFC 7517) and JWT access tokens
-//! (RFC 9068), with a closed list of algorithms: ES256, `EdDSA` (Ed25519) and RS256.
+//! (RFC 9068), with a closed list of algorithms: ES256, `EdDSA` (Ed25519) and RS256. Client assertions (RFC 7523) are
+//! signed only, with PS256 and HS256 besides.
 
 pub mod access_token;
+pub mod assertion_key;
+pub mod client_assertion;
 pub mod jwk;
 pub mod jws;
+
+mod assertion_algorithm;
+mod der;

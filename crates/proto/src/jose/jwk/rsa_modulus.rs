@@ -11,7 +11,7 @@ const GENERATOR: u32 = 65_537;
 const LAST_PRIME: u32 = 701;
 
 /// Refuses a modulus of another length, and one whose factors are known to be computable.
-pub(super) fn check_modulus(modulus: &[u8]) -> Result<(), KeyError> {
+pub(in crate::jose) fn check_modulus(modulus: &[u8]) -> Result<(), KeyError> {
     let full = modulus.len() > 256 || modulus.first() >= Some(&0x80);
     if !MODULUS_BYTES.contains(&modulus.len()) || !full {
         return Err(KeyError::ModulusLength { bits: modulus.len().saturating_mul(8) });
