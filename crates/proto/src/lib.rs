@@ -9,6 +9,7 @@
 //! - [`lifecycle`], [`backoff`], [`replay`]: what a client does with a cached token, a failure, a refused call.
 //! - [`credential`]: which of its credentials a client uses while they are replaced.
 //! - [`gate`], [`breaker`], [`quota`]: whether it may ask the endpoint at all. [`skew`]: how far apart the clocks are.
+//! - [`method_choice`]: how a client authenticates, of what the server's metadata offers.
 //! - [`issuance`]: what an authorization server answers to a token request.
 //! - [`verification`]: what a resource server makes of a bearer token.
 
@@ -20,6 +21,7 @@ pub mod gate;
 pub mod issuance;
 pub mod jose;
 pub mod lifecycle;
+pub mod method_choice;
 pub mod quota;
 pub mod replay;
 pub mod secret;

@@ -1,5 +1,6 @@
 //! Authorization server metadata (RFC 8414).
 
+use crate::wire::client_auth::ClientAuthMethod;
 use serde::{Deserialize, Serialize};
 
 /// The largest metadata document that is parsed, in bytes.
@@ -27,9 +28,26 @@ pub struct AuthorizationServerMetadata {
     /// The client authentication methods; left out, RFC 8414 §2 means `client_secret_basic`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    /// The algorithms of client assertions; RFC 8414 §2 wants them told where a method has assertions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_endpoint_auth_signing_alg_values_supported: Option<Vec<String>>,
+    /// Where clients with mutual TLS go, in place of the endpoints beside it (RFC 8705 §5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtls_endpoint_aliases: Option<MtlsEndpointAliases>,
+    /// Whether the server binds tokens to the certificate of the client; left out, it does not (RFC 8705 §3.3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_client_certificate_bound_access_tokens: Option<bool>,
     /// Human-readable documentation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_documentation: Option<String>,
+}
+
+/// The endpoints of a server for clients with mutual TLS (RFC 8705 §5).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MtlsEndpointAliases {
+    /// Where tokens are requested; left out, it is where everybody requests them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_endpoint: Option<String>,
 }
 
 impl AuthorizationServerMetadata {
@@ -52,6 +70,23 @@ impl AuthorizationServerMetadata {
             return Err(InvalidMetadata::Issuer);
         }
         Ok(metadata)
+    }
+
+    /// Where a client with this method requests tokens: with mutual TLS at the alias, where there is one (RFC 8705 §5).
+    ///
+    /// An alias is held to the same rules for URLs as any token endpoint; its host may be another.
+    #[must_use]
+    pub fn token_endpoint_for(&self, method: ClientAuthMethod) -> &str {
+        match method {
+            ClientAuthMethod::TlsClientAuth | ClientAuthMethod::SelfSignedTlsClientAuth => {
+                let aliases = self.mtls_endpoint_aliases.as_ref();
+                aliases.and_then(|aliases| aliases.token_endpoint.as_deref()).unwrap_or(&self.token_endpoint)
+            }
+            ClientAuthMethod::ClientSecretBasic
+            | ClientAuthMethod::ClientSecretPost
+            | ClientAuthMethod::ClientSecretJwt
+            | ClientAuthMethod::PrivateKeyJwt => &self.token_endpoint,
+        }
     }
 
     /// The document as JSON.
@@ -127,6 +162,27 @@ mod tests {
         let metadata = AuthorizationServerMetadata::parse(DOCUMENT, "https://as.example").unwrap();
         assert_eq!(metadata.token_endpoint, "https://as.example/token");
         assert_eq!(metadata.grant_types_supported, None);
+    }
+
+    #[test]
+    fn mutual_tls_goes_to_the_alias_of_the_token_endpoint() {
+        let parse = |aliases: &str| {
+            let document = format!(
+                r#"{{"issuer":"i","token_endpoint":"t"{aliases},"tls_client_certificate_bound_access_tokens":true}}"#
+            );
+            AuthorizationServerMetadata::parse(document.as_bytes(), "i").unwrap()
+        };
+        let aliased = parse(r#","mtls_endpoint_aliases":{"token_endpoint":"m","other_endpoint":1}"#);
+        assert_eq!(aliased.tls_client_certificate_bound_access_tokens, Some(true));
+        for method in ClientAuthMethod::ALL {
+            let mutual = method.as_str().contains("tls");
+            assert_eq!(aliased.token_endpoint_for(method), if mutual { "m" } else { "t" }, "{method}");
+            for without in ["", r#","mtls_endpoint_aliases":{}"#] {
+                assert_eq!(parse(without).token_endpoint_for(method), "t");
+            }
+        }
+        let written = aliased.to_json().unwrap();
+        assert_eq!(AuthorizationServerMetadata::parse(&written, "i").unwrap(), aliased);
     }
 
     #[test]

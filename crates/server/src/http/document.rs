@@ -47,6 +47,9 @@ impl Documents {
             token_endpoint_auth_methods_supported: Some(
                 methods.map(|method| method.as_str().to_owned()).into(),
             ),
+            token_endpoint_auth_signing_alg_values_supported: None,
+            mtls_endpoint_aliases: None,
+            tls_client_certificate_bound_access_tokens: None,
             service_documentation: None,
         };
         let authority_and_path = base.split_once("://").map_or(base, |(_, rest)| rest);
