@@ -88,15 +88,17 @@ impl AuthorizationServer {
     }
 
     fn request(&self, key: &TokenKey, credential: &Credential) -> Result<Request<Bytes>, TokenError> {
+        let unbuildable = |what: String| self.unreachable(ExchangeError::Request(what));
+        let authentication = credential.authentication(self.now());
+        let authentication = authentication.map_err(|error| unbuildable(error.to_string()))?;
         let form = TokenRequestForm {
             scope: key.scope.as_ref(),
             resources: &key.resources,
             audience: key.audience.as_deref(),
-            credential: credential.body(),
+            credential: credential.body(&authentication),
             extra: &key.extra,
         };
         let body = form.render().map_err(|error| TokenError::new(error.into()))?;
-        let unbuildable = |what: String| self.unreachable(ExchangeError::Request(what));
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(self.token_endpoint.as_str())
@@ -104,9 +106,11 @@ impl AuthorizationServer {
             .header(ACCEPT, "application/json")
             .body(wiped_bytes(body.expose().as_bytes().to_vec()))
             .map_err(|error| unbuildable(error.to_string()))?;
-        let authorization = credential.header().map_err(|error| unbuildable(error.to_string()))?;
-        if let Some(authorization) = authorization {
+        if let Some(authorization) = authentication.header {
             request.headers_mut().insert(AUTHORIZATION, authorization);
+        }
+        if let Some(identity) = authentication.identity {
+            request.extensions_mut().insert(identity);
         }
         Ok(request)
     }

@@ -1,8 +1,10 @@
 //! Why there is no token: whose fault it is, whether asking again helps, and when.
 
+use crate::credentials::{InvalidCredential, SourceFault};
 use crate::http::{ExchangeError, InvalidUrl};
 use jeton_proto::backoff::{Failure, FailureClass};
 use jeton_proto::breaker::Verdict;
+use jeton_proto::wire::client_auth::ClientAuthMethod;
 use jeton_proto::wire::error_response::ErrorCode;
 use jeton_proto::wire::scope::Scope;
 use jeton_proto::wire::token_request::ReservedParameter;
@@ -116,11 +118,11 @@ pub enum TokenErrorKind {
         /// The client.
         client_id: String,
     },
-    /// The client secret could not be read from its source.
-    #[error("the client secret cannot be read: {reason}")]
+    /// The client secret, or whatever else the client proves itself with, could not be read from its source.
+    #[error("the client's credential cannot be read: {fault}")]
     SecretUnavailable {
         /// Why, without the secret.
-        reason: String,
+        fault: SourceFault,
     },
     /// There is no tokio runtime to run the token request on, or to wait for it.
     #[error("there is no tokio runtime to request a token on")]
@@ -371,9 +373,38 @@ pub enum BuildError {
     /// No client secret was given.
     #[error("no client secret was given")]
     ClientSecret,
-    /// The credential cannot be sent by the method chosen.
-    #[error(transparent)]
-    Credential(#[from] jeton_proto::wire::client_auth::ColonInClientId),
+    /// The credential is none of its kind, or cannot be sent by the method chosen.
+    #[error("the credential is refused: {0}")]
+    Credential(#[from] InvalidCredential),
+    /// Two different things to prove the client with.
+    #[error("both {first} and {second} were given; give one of them")]
+    TwoCredentials {
+        /// The one.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// The authentication method cannot be served by what was given.
+    #[error("{method} does not go with {evidence}")]
+    MethodMismatch {
+        /// The method that was set.
+        method: ClientAuthMethod,
+        /// What was given.
+        evidence: String,
+    },
+    /// Mutual TLS over plain http.
+    #[error("mutual TLS wants a token URL with https")]
+    MutualTlsWithoutTls,
+    /// A time between two looks at the source of the credential, or until a rotation is due, that is too short or too long.
+    #[error("the {name} must be from {least} to {most}")]
+    CredentialSpan {
+        /// Which.
+        name: &'static str,
+        /// The shortest.
+        least: &'static str,
+        /// The longest.
+        most: &'static str,
+    },
     /// A time-out of zero or more than an hour.
     #[error("the {name} must be from 1 ms to 1 h")]
     Timeout {

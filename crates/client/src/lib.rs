@@ -26,6 +26,7 @@ mod authorization_server;
 pub mod bearer;
 mod clock;
 pub mod credentials;
+pub mod discovery;
 mod error;
 mod fleet;
 mod flight;

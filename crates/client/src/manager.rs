@@ -6,7 +6,7 @@ pub use builder::TokenManagerBuilder;
 
 use crate::authorization_server::AuthorizationServer;
 use crate::clock::{HotClock, StepDetector};
-use crate::credentials::Credentials;
+use crate::credentials::{CredentialStatus, Credentials, InvalidCredential};
 use crate::error::{TokenError, TokenErrorKind};
 use crate::gatekeeper::Gatekeeper;
 use crate::handle::{LONGEST_WAIT, TokenHandle};
@@ -69,6 +69,9 @@ pub enum GrantedScope {
 pub(crate) struct Engine {
     pub(crate) server: AuthorizationServer,
     pub(crate) credentials: Credentials,
+    /// How often their source is read again.
+    pub(crate) credential_period: Duration,
+    pub(crate) rotation_due_after: Duration,
     pub(crate) gatekeeper: Gatekeeper,
     pub(crate) operations: Arc<Operations>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -225,10 +228,19 @@ impl TokenManager {
         }
     }
 
-    /// Puts another client secret in force: the next token request is made with it, and what was remembered of the old
-    /// one's refusal is forgotten at once. Tokens in hand stay. Without effect when it is the one in force.
-    pub fn replace_client_secret(&self, secret: Secret<String>) {
-        self.engine.credentials.replace(secret);
+    /// Puts another credential in force, of the kind that the manager was built with: the next token request is made with it,
+    /// and what was remembered of the old one's refusal is forgotten at once. Tokens in hand stay. Without effect when it is the
+    /// one in force.
+    ///
+    /// # Errors
+    /// [`InvalidCredential`] when it is none of that kind, such as a key that cannot be read; the one in force stays.
+    pub fn replace_credential(&self, credential: Secret<String>) -> Result<(), InvalidCredential> {
+        self.engine.credentials.replace(credential)
+    }
+
+    /// What is known of the credential in force: its age and generation, and whether its rotation is due.
+    pub fn credential(&self) -> CredentialStatus {
+        self.engine.credentials.status(self.engine.rotation_due_after)
     }
 
     /// Publishes what was counted since the last time to the application's `metrics` recorder. Hits are counted without
@@ -241,6 +253,7 @@ impl TokenManager {
             slot.tell_trouble();
         }
         self.engine.telemetry.breaker(self.engine.gatekeeper.breaker.phase());
+        self.engine.tell_credential();
         self.engine.telemetry.publish();
     }
 

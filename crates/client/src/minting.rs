@@ -1,7 +1,7 @@
 //! The token requests of one flight: their attempts, their turn in the quota, and what is made of the answer.
 
 use crate::authorization_server::Granted;
-use crate::credentials::InForce;
+use crate::credentials::{Asking, InForce};
 use crate::error::{TokenError, TokenErrorKind};
 use crate::flight::Seat;
 use crate::gatekeeper::Settlement;
@@ -16,8 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many token requests one flight makes at most.
+/// How many token requests one flight makes at most, besides those that try another credential.
 const MAX_ATTEMPTS: u32 = 3;
+/// How many other credentials one flight tries at most: what the source holds by now, and the one before it.
+const MAX_OTHER_CREDENTIALS: u32 = 2;
 /// The least pause after a token that had expired: `expires_in` is told in whole seconds, so a token in its last second
 /// looks so until it is dead and the server makes another.
 const EXPIRED_TOKEN_PAUSE: Duration = Duration::from_secs(1);
@@ -35,23 +37,27 @@ pub(crate) struct Mishap {
 pub(crate) async fn mint(seat: &Seat) -> Result<Arc<CachedToken>, Mishap> {
     let engine = Arc::clone(&seat.engine);
     let deadline = Instant::now() + engine.total_timeout;
-    let mut asked_the_source = false;
+    let mut others = 0;
     let mut attempt = 1;
     loop {
         let in_force = engine.credentials.in_force(left_until(deadline)).await;
         let in_force = in_force.map_err(|error| Mishap::of(error, engine.credentials.generation()))?;
+        engine.watch_credential();
         let with = in_force.generation;
         let error = match attempt_once(seat, &in_force, deadline, attempt).await? {
             Ok(token) => return Ok(token),
             Err(error) => error,
         };
         let mishap = Mishap::of(error, with);
-        if mishap.failure.class == FailureClass::Credential && !asked_the_source {
-            asked_the_source = true;
-            if engine.credentials.replacing(with, left_until(deadline)).await.is_some() {
+        if mishap.failure.class == FailureClass::Credential && others < MAX_OTHER_CREDENTIALS {
+            let asking = if others == 0 { Asking::TheSource } else { Asking::Nobody };
+            others += 1;
+            if engine.credentials.replacing(with, asking, left_until(deadline)).await.is_some() {
                 tracing::info!("the credential was replaced, trying the new one");
                 continue;
             }
+            others = MAX_OTHER_CREDENTIALS;
+            engine.look_soon();
         }
         let pause =
             engine.backoff_policy.transient_pause(attempt, engine.draw()).max(least_pause(&mishap.error));
@@ -97,6 +103,10 @@ async fn attempt_once(
         engine.telemetry.clock_skew(skew.at_least_seconds());
     }
     pass.settle(&outcome);
+    if outcome.is_ok() {
+        engine.credentials.accepted(with);
+    }
+    engine.tell_credential();
     if let Ok(token) = &outcome {
         tracing::debug!(token = %token.id(), attempt, expires_at = %token.expires_at(), "token minted");
     }

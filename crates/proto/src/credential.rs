@@ -145,6 +145,15 @@ impl<T: Clone + PartialEq> Succession<T> {
         self.known.as_ref().map(|known| (known.credential(), self.generation))
     }
 
+    /// The credential of which `is_it` is true, be it the current or the previous one.
+    pub fn knows(&self, is_it: impl Fn(&T) -> bool) -> Option<&T> {
+        let known = self.known.as_ref()?;
+        [Some(&known.current), known.previous.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|credential| is_it(credential))
+    }
+
     /// The generation of the credential in force, or of the one that is read first.
     pub fn generation(&self) -> CredentialGeneration {
         self.generation

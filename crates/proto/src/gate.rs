@@ -20,6 +20,12 @@ impl CredentialGeneration {
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
+
+    /// How many there were before this one.
+    #[must_use]
+    pub const fn count(self) -> u64 {
+        self.0
+    }
 }
 
 /// What one client knows of one endpoint.

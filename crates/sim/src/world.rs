@@ -228,7 +228,8 @@ impl World {
         match (self.plan.secret_from, self.client()) {
             (SecretFrom::Source, _) => self.vault.put(generation),
             (SecretFrom::Telling, Some(client)) => {
-                client.manager.replace_client_secret(Secret::from(secret(generation).as_str()));
+                let replaced = client.manager.replace_credential(Secret::from(secret(generation).as_str()));
+                debug_assert!(replaced.is_ok(), "a secret of the canary's is one");
                 let manager = client.number;
                 self.journal.record(&Event::SecretReplaced { manager, secret: generation });
             }

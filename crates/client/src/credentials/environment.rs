@@ -33,6 +33,12 @@ impl Environment {
             })
             .transpose()
     }
+
+    /// All of them.
+    #[cfg(unix)]
+    pub(super) fn variables(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
 }
 
 impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
@@ -56,6 +62,8 @@ pub struct Surroundings {
     pub environment: Environment,
     /// What relative paths are relative to; empty for the working directory.
     pub directory: PathBuf,
+    /// The variables that hold secrets, which commands are not to have.
+    pub withheld_variables: Vec<String>,
     /// The hosts that secret managers may be asked at over plain http, besides this machine.
     pub plain_http: PlainHttp,
     /// Which certificate authorities secret managers are trusted by.

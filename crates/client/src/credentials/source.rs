@@ -113,6 +113,8 @@ pub enum SourceFaultKind {
     Unusable,
 }
 
+const EMPTY: &str = "it is empty";
+
 impl SourceFault {
     /// A fault at `place`, such as "the secret file /run/secret", with `what` was wrong there and what to do, in lower case and
     /// without a full stop. Both are cut and cleaned of what a terminal would act on.
@@ -123,5 +125,15 @@ impl SourceFault {
     /// What kind of fault it is.
     pub fn kind(&self) -> SourceFaultKind {
         self.kind
+    }
+
+    /// That what is at `place` is empty.
+    pub(super) fn of_nothing(place: impl fmt::Display) -> Self {
+        Self::new(SourceFaultKind::Malformed, place, EMPTY)
+    }
+
+    /// Whether nothing is there, or something that is empty.
+    pub(super) fn is_of_nothing(&self) -> bool {
+        self.kind == SourceFaultKind::Absent || self.what == EMPTY
     }
 }

@@ -85,6 +85,11 @@ impl EndpointUrl {
         self.0.as_str()
     }
 
+    /// Whether the connection is one of TLS.
+    pub(crate) fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
     /// Host and port, for messages: a query may hold what should not be shown.
     pub fn authority(&self) -> &str {
         self.0.authority()

@@ -1,11 +1,13 @@
 //! One HTTP request and its answer: the exchange trait, its real form, and the URLs that may be asked.
 
+mod client_identity;
 mod endpoint_url;
 #[cfg(feature = "reqwest")]
 mod reqwest_exchange;
 #[cfg(any(feature = "reqwest", feature = "redis"))]
 pub(crate) mod tls;
 
+pub use client_identity::ClientIdentity;
 pub use endpoint_url::{EndpointUrl, InvalidUrl, PlainHttp};
 #[cfg(feature = "reqwest")]
 pub use reqwest_exchange::ReqwestExchange;
@@ -21,7 +23,8 @@ use std::time::Duration;
 ///
 /// What an implementation has to keep: a redirect is an answer like any other and is *never followed*, since the
 /// request carries a secret; nothing takes longer than [`ExchangeLimits::time`]; no more than
-/// [`ExchangeLimits::body_bytes`] are kept. A wrong answer is harmless to the process, since every answer is judged by
+/// [`ExchangeLimits::body_bytes`] are kept; a request with a [`ClientIdentity`] in its extensions goes over a connection on which
+/// that was shown, and never over one of another identity. A wrong answer is harmless to the process, since every answer is judged by
 /// strict parsers; a followed redirect is not harmless.
 pub trait HttpExchange: Send + Sync + 'static {
     /// Sends `request` and waits for its answer, within `limits`.

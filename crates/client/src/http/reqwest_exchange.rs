@@ -1,12 +1,17 @@
 //! The real exchange, over reqwest and rustls.
 
-use super::tls::{InvalidTls, TlsRoots, trusting};
-use super::{ExchangeError, ExchangeFuture, ExchangeLimits, HttpExchange};
+use super::tls::{InvalidTls, TlsRoots, showing, trusting};
+use super::{ClientIdentity, ExchangeError, ExchangeFuture, ExchangeLimits, HttpExchange};
 use bytes::Bytes;
 use jeton_proto::wire::error_response::printable;
 use reqwest::redirect::Policy;
+use rustls::ClientConfig;
 use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+/// The most client certificates whose connections are kept at the same time.
+const MAX_IDENTITIES: usize = 8;
 
 /// [`HttpExchange`] over reqwest: TLS 1.2 and 1.3 through rustls, pooled connections, redirects never followed.
 ///
@@ -16,6 +21,10 @@ use std::time::Duration;
 pub struct ReqwestExchange {
     https: reqwest::Client,
     plain: reqwest::Client,
+    /// Those that show a certificate, each with connections of its own; the one used last is the last.
+    identified: Arc<Mutex<Vec<(ClientIdentity, reqwest::Client)>>>,
+    roots: TlsRoots,
+    connect_timeout: Duration,
 }
 
 impl ReqwestExchange {
@@ -25,17 +34,42 @@ impl ReqwestExchange {
     /// [`InvalidTls`] when the certificates cannot be read.
     pub fn new(roots: &TlsRoots, connect_timeout: Duration) -> Result<Self, InvalidTls> {
         let tls = trusting(roots)?.with_no_client_auth();
-        let builder = || {
-            reqwest::Client::builder()
-                .redirect(Policy::none())
-                .connect_timeout(connect_timeout)
-                .tls_backend_preconfigured(tls.clone())
-                .user_agent(concat!("jeton/", env!("CARGO_PKG_VERSION")))
-        };
-        let build = |builder: reqwest::ClientBuilder| {
-            builder.build().map_err(|error| InvalidTls::Client(described(&error)))
-        };
-        Ok(Self { https: build(builder())?, plain: build(builder().no_proxy())? })
+        Ok(Self {
+            https: build(builder(tls.clone(), connect_timeout))?,
+            plain: build(builder(tls, connect_timeout).no_proxy())?,
+            identified: Arc::default(),
+            roots: roots.clone(),
+            connect_timeout,
+        })
+    }
+
+    /// Who sends to a server of `scheme` on behalf of `identity`. Over plain http nothing is shown.
+    fn client(
+        &self,
+        scheme: Option<&str>,
+        identity: Option<&ClientIdentity>,
+    ) -> Result<reqwest::Client, InvalidTls> {
+        match (scheme, identity) {
+            (Some("https"), None) => Ok(self.https.clone()),
+            (Some("https"), Some(identity)) => self.identified(identity),
+            _ => Ok(self.plain.clone()),
+        }
+    }
+
+    fn identified(&self, identity: &ClientIdentity) -> Result<reqwest::Client, InvalidTls> {
+        let mut identified = self.identified.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = identified.iter().position(|(known, _)| known == identity) {
+            let found = identified.remove(at);
+            let client = found.1.clone();
+            identified.push(found);
+            return Ok(client);
+        }
+        let client = build(builder(showing(identity, &self.roots)?, self.connect_timeout))?;
+        if identified.len() >= MAX_IDENTITIES {
+            identified.remove(0);
+        }
+        identified.push((identity.clone(), client.clone()));
+        Ok(client)
     }
 
     async fn send(
@@ -43,7 +77,8 @@ impl ReqwestExchange {
         request: http::Request<Bytes>,
         limits: ExchangeLimits,
     ) -> Result<http::Response<Bytes>, ExchangeError> {
-        let client = if request.uri().scheme_str() == Some("https") { &self.https } else { &self.plain };
+        let client = self.client(request.uri().scheme_str(), request.extensions().get());
+        let client = client.map_err(|error| ExchangeError::Request(error.to_string()))?;
         let request =
             reqwest::Request::try_from(request).map_err(|error| ExchangeError::Request(described(&error)))?;
         let mut response = client.execute(request).await.map_err(classified)?;
@@ -75,6 +110,18 @@ impl HttpExchange for ReqwestExchange {
             }
         })
     }
+}
+
+fn builder(tls: ClientConfig, connect_timeout: Duration) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .redirect(Policy::none())
+        .connect_timeout(connect_timeout)
+        .tls_backend_preconfigured(tls)
+        .user_agent(concat!("jeton/", env!("CARGO_PKG_VERSION")))
+}
+
+fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, InvalidTls> {
+    builder.build().map_err(|error| InvalidTls::Client(described(&error)))
 }
 
 fn classified(error: reqwest::Error) -> ExchangeError {

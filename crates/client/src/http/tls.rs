@@ -1,5 +1,7 @@
 //! What TLS trusts, and why it could not be set up: the same for every connection of this crate.
 
+#[cfg(feature = "reqwest")]
+use super::ClientIdentity;
 use rustls::client::WantsClientCert;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -23,6 +25,9 @@ pub enum InvalidTls {
     /// The PEM text has no certificate, or a broken one.
     #[error("the certificate authorities cannot be read: {0}")]
     Certificates(String),
+    /// The client's own certificate, or its key.
+    #[error("the client certificate cannot be used: {0}")]
+    Identity(String),
     /// rustls or reqwest refused the settings.
     #[error("TLS cannot be set up: {0}")]
     Client(String),
@@ -43,6 +48,39 @@ pub(crate) fn trusting(roots: &TlsRoots) -> Result<ConfigBuilder<ClientConfig, W
         },
         TlsRoots::Only(pem) => Ok(builder.with_root_certificates(only(pem)?)),
     }
+}
+
+/// The settings of a TLS client that shows `identity`.
+#[cfg(feature = "reqwest")]
+pub(crate) fn showing(identity: &ClientIdentity, roots: &TlsRoots) -> Result<ClientConfig, InvalidTls> {
+    let key = certified_key(identity)?;
+    let shown = rustls::sign::SingleCertAndKey::from(key);
+    Ok(trusting(roots)?.with_client_cert_resolver(Arc::new(shown)))
+}
+
+/// The certificates of `identity` with their key, which is held against the first of them.
+#[cfg(feature = "reqwest")]
+pub(crate) fn certified_key(identity: &ClientIdentity) -> Result<rustls::sign::CertifiedKey, InvalidTls> {
+    use rustls::pki_types::PrivateKeyDer;
+
+    let pem = identity.pem().expose().as_bytes();
+    let fault = |what: &str| InvalidTls::Identity(what.to_owned());
+    let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|_| fault("a certificate in it is not PEM"))?;
+    if chain.is_empty() {
+        return Err(fault("there is no PEM certificate in it"));
+    }
+    let key = PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+        rustls::pki_types::pem::Error::NoItemsFound => {
+            fault("there is no unencrypted private key in it; PEM of PKCS#8, SEC 1 or PKCS#1 is taken")
+        }
+        _ => fault("the private key in it is not PEM"),
+    })?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    rustls::sign::CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => fault("the private key is not that of the first certificate"),
+        _ => fault("the private key or the certificate is of a kind that is not supported"),
+    })
 }
 
 fn only(pem: &[u8]) -> Result<RootCertStore, InvalidTls> {

@@ -1,9 +1,10 @@
 //! Settings of a token manager, held against their bounds when it is built.
 
+mod credential;
+
 use super::{ClockSource, Engine, GrantedScope, MAX_KEYS, RefreshAhead, TokenManager};
 use crate::authorization_server::AuthorizationServer;
 use crate::clock::{StepDetector, SystemClock};
-use crate::credentials::{Credential, Credentials, SecretSource};
 use crate::error::BuildError;
 use crate::gatekeeper::{BreakerCell, Gatekeeper};
 use crate::http::{EndpointUrl, HttpExchange, PlainHttp};
@@ -12,14 +13,13 @@ use crate::operations::Operations;
 use crate::store::link::{LinkSettings, StoreLink};
 use crate::store::{KeyRing, SharedStore};
 use crate::telemetry::Telemetry;
+use credential::CredentialSettings;
 use jeton_proto::backoff::BackoffPolicy;
 use jeton_proto::breaker::BreakerPolicy;
 use jeton_proto::flight::LONGEST_LEASE;
 use jeton_proto::lifecycle::RefreshPolicy;
 use jeton_proto::quota::QuotaPolicy;
-use jeton_proto::secret::Secret;
 use jeton_proto::time::Clock;
-use jeton_proto::wire::client_auth::{BasicEncoding, ClientAuthMethod};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,10 +31,7 @@ use tokio::time::Instant;
 pub struct TokenManagerBuilder {
     token_url: String,
     client_id: String,
-    client_secret: Option<Secret<String>>,
-    secret_source: Option<Arc<dyn SecretSource>>,
-    method: ClientAuthMethod,
-    basic_encoding: BasicEncoding,
+    credential: CredentialSettings,
     plain_http: PlainHttp,
     refresh_policy: RefreshPolicy,
     backoff_policy: BackoffPolicy,
@@ -74,10 +71,7 @@ impl TokenManagerBuilder {
         Self {
             token_url,
             client_id,
-            client_secret: None,
-            secret_source: None,
-            method: ClientAuthMethod::default(),
-            basic_encoding: BasicEncoding::default(),
+            credential: CredentialSettings::default(),
             plain_http: PlainHttp::to_loopback(),
             refresh_policy: RefreshPolicy::default(),
             backoff_policy: BackoffPolicy::default(),
@@ -102,32 +96,6 @@ impl TokenManagerBuilder {
             #[cfg(feature = "reqwest")]
             tls_roots: crate::http::TlsRoots::default(),
         }
-    }
-
-    /// The client secret. Read it from a file, the environment or a secret manager, never from the source code.
-    pub fn client_secret(mut self, secret: Secret<String>) -> Self {
-        self.client_secret = Some(secret);
-        self
-    }
-
-    /// Where the client secret comes from, in place of [`client_secret`](Self::client_secret): it is read when the first token is
-    /// needed, and again when the server answers `invalid_client`.
-    pub fn client_secret_source(mut self, source: Arc<dyn SecretSource>) -> Self {
-        self.secret_source = Some(source);
-        self
-    }
-
-    /// How the credential is sent. Default `client_secret_basic`.
-    pub fn auth_method(mut self, method: ClientAuthMethod) -> Self {
-        self.method = method;
-        self
-    }
-
-    /// How Basic is encoded. Default as RFC 6749 §2.3.1 wants it; [`BasicEncoding::Raw`] for servers that do not
-    /// decode.
-    pub fn basic_encoding(mut self, encoding: BasicEncoding) -> Self {
-        self.basic_encoding = encoding;
-        self
     }
 
     /// The hosts that may be asked over plain http. Default: this machine alone.
@@ -270,7 +238,9 @@ impl TokenManagerBuilder {
     /// # Errors
     /// [`BuildError`] says which setting is wrong.
     pub fn build(mut self) -> Result<TokenManager, BuildError> {
-        let token_endpoint = EndpointUrl::parse(&self.token_url, &self.plain_http)?;
+        let credential = std::mem::take(&mut self.credential);
+        let token_url = credential.token_url(std::mem::take(&mut self.token_url));
+        let token_endpoint = EndpointUrl::parse(&token_url, &self.plain_http)?;
         if self.client_id.is_empty() {
             return Err(BuildError::ClientId);
         }
@@ -280,7 +250,6 @@ impl TokenManagerBuilder {
         if !(SHORTEST_LEASE..=LONGEST_LEASE).contains(&lease) {
             return Err(BuildError::Lease);
         }
-        let credential = self.credential()?;
         if !self.prefetch.is_empty() && Handle::try_current().is_err() {
             return Err(BuildError::NoRuntime);
         }
@@ -289,12 +258,15 @@ impl TokenManagerBuilder {
         }
         let probe_time = self.timeouts.request.min(self.timeouts.total) + PROBE_GRACE;
         self.breaker_policy = self.breaker_policy.with_probe_time(probe_time);
-        let (exchange, breaker) = self.endpoint(&token_endpoint)?;
         let clock_source = if self.clock.is_some() { ClockSource::Injected } else { ClockSource::System };
         let clock = self.clock.take().unwrap_or_else(|| Arc::new(SystemClock));
+        let (credential_period, rotation_due_after) = (credential.period, credential.rotation_due_after);
+        let credentials =
+            credential.credentials(self.client_id.clone(), &token_endpoint, Arc::clone(&clock))?;
+        let (exchange, breaker) = self.endpoint(&token_endpoint)?;
         let server = AuthorizationServer::new(
             token_endpoint,
-            credential.client_id.clone(),
+            std::mem::take(&mut self.client_id),
             exchange,
             Arc::clone(&clock),
             self.timeouts.request,
@@ -306,7 +278,9 @@ impl TokenManagerBuilder {
         });
         let engine = Engine {
             server,
-            credentials: Credentials::new(credential, self.secret_source),
+            credentials,
+            credential_period,
+            rotation_due_after,
             gatekeeper: Gatekeeper::new(breaker, self.backoff_policy, self.request_quota),
             operations: Operations::open(),
             clock,
@@ -326,24 +300,6 @@ impl TokenManagerBuilder {
         };
         let too_many = |_| BuildError::TooManyKeys { limit: MAX_KEYS };
         TokenManager::from_engine(engine, &self.prefetch).map_err(too_many)
-    }
-
-    fn credential(&mut self) -> Result<Credential, BuildError> {
-        let client_secret = self.client_secret.take().filter(|secret| !secret.expose().is_empty());
-        let client_secret = match (&self.secret_source, client_secret) {
-            (Some(_), Some(_)) => return Err(BuildError::TwoSecrets),
-            (Some(_), None) => Secret::from(""),
-            (None, Some(secret)) => secret,
-            (None, None) => return Err(BuildError::ClientSecret),
-        };
-        let credential = Credential {
-            client_id: std::mem::take(&mut self.client_id),
-            client_secret,
-            method: self.method,
-            basic_encoding: self.basic_encoding,
-        };
-        credential.header()?;
-        Ok(credential)
     }
 
     /// How the endpoint is reached, and its breaker: its own, or those of the manager beside this one.

@@ -141,6 +141,34 @@ pub(super) const CLOCK_SKEW: Metric = Metric {
     labels: &[],
     meaning: "the server's clock minus ours, as its last answer told",
 };
+pub(super) const CREDENTIAL_AGE: Metric = Metric {
+    name: "jeton_client_credential_age_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    labels: &[],
+    meaning: "age of the credential in force, as its source tells, else since it was first seen",
+};
+pub(super) const CREDENTIAL_GENERATION: Metric = Metric {
+    name: "jeton_client_credential_generation",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[],
+    meaning: "credentials that were in force before the one that is",
+};
+pub(super) const CREDENTIAL_IS_PREVIOUS: Metric = Metric {
+    name: "jeton_client_credential_is_previous",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[],
+    meaning: "whether the previous credential is used because the current one was refused: 1 or 0",
+};
+pub(super) const ROTATION_DUE: Metric = Metric {
+    name: "jeton_client_credential_rotation_due",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    labels: &[],
+    meaning: "whether the credential ought to be replaced: 1 or 0",
+};
 
 pub(super) const ADOPTED: Metric = Metric {
     name: "jeton_client_adopted_tokens_total",
@@ -186,7 +214,7 @@ pub(super) const STORE_TIME: Metric = Metric {
 };
 
 /// Every metric there is.
-pub(super) const METRICS: [&Metric; 21] = [
+pub(super) const METRICS: [&Metric; 25] = [
     &TOKENS_SERVED,
     &TOKEN_LIFE_LEFT,
     &MINTS,
@@ -202,6 +230,10 @@ pub(super) const METRICS: [&Metric; 21] = [
     &QUOTA_REFUSALS,
     &CLOCK_STEPS,
     &CLOCK_SKEW,
+    &CREDENTIAL_AGE,
+    &CREDENTIAL_GENERATION,
+    &CREDENTIAL_IS_PREVIOUS,
+    &ROTATION_DUE,
     &ADOPTED,
     &LEASES,
     &STORE_UP,

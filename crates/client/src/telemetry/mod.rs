@@ -12,6 +12,7 @@ mod tests;
 
 pub(crate) use metric::{LeaseOutcome, MintOutcome, ServedFrom, StoreOperation, Unusable};
 
+use crate::credentials::{CredentialStatus, Rotation};
 use crate::store::StoreFaultKind;
 use hits::{HitCounter, HitCounters};
 use jeton_proto::breaker::Phase;
@@ -110,6 +111,19 @@ impl Telemetry {
         let shared = Arc::clone(&self.shared);
         shared.change_under_way(reason, |count| count.saturating_add(1));
         Minting { shared, reason, outcome: MintOutcome::Lost, took: None }
+    }
+
+    /// What is known of the credential in force. Its age is not told before it was read.
+    pub(crate) fn credential(&self, status: &CredentialStatus) {
+        let shared = &*self.shared;
+        let truth = |is_true| if is_true { 1.0 } else { 0.0 };
+        let Some(age) = status.age else { return };
+        // Held, so that of two that tell at the same time the numbers of one are shown.
+        let _levels = shared.levels();
+        shared.set(&metric::CREDENTIAL_AGE, &[], age.as_secs_f64());
+        shared.set(&metric::CREDENTIAL_GENERATION, &[], float(status.generation));
+        shared.set(&metric::CREDENTIAL_IS_PREVIOUS, &[], truth(status.is_previous));
+        shared.set(&metric::ROTATION_DUE, &[], truth(status.rotation == Rotation::Due));
     }
 
     /// A caller waits, until what this gives is dropped.

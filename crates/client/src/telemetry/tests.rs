@@ -53,6 +53,7 @@ fn samples(seen: &Seen, name: &str) -> Vec<f64> {
 
 /// Everything that can happen, each thing once.
 fn tell_everything(telemetry: &Telemetry) {
+    telemetry.credential(&credential(Some(Duration::from_secs(90)), Rotation::Due));
     let key = telemetry.key();
     key.hit();
     key.publish(Some(Duration::from_secs(60)));
@@ -101,6 +102,26 @@ fn rows(page: &str, first: &str) -> Vec<Vec<String>> {
 
 fn names(cell: &str) -> Vec<&str> {
     cell.split(", ").map(|name| name.trim_matches('`')).filter(|name| !name.is_empty()).collect()
+}
+
+fn credential(age: Option<Duration>, rotation: Rotation) -> CredentialStatus {
+    CredentialStatus { generation: 3, since: None, age, is_previous: false, rotation }
+}
+
+#[test]
+fn r4_3_age_generation_and_rank_of_the_credential_are_shown_once_it_is_read() {
+    with_recorder(|telemetry, snapshotter| {
+        telemetry.credential(&credential(None, Rotation::NotDue));
+        assert!(!seen(snapshotter).keys().any(|name| name.contains("credential")));
+        telemetry.credential(&credential(Some(Duration::from_secs(90)), Rotation::Due));
+        let seen = seen(snapshotter);
+        for (name, expected) in
+            [("age_seconds", 90.0), ("generation", 3.0), ("is_previous", 0.0), ("rotation_due", 1.0)]
+        {
+            let found = gauge(&seen, &format!("jeton_client_credential_{name}"));
+            assert!((found - expected).abs() < f64::EPSILON, "{name}: {found}");
+        }
+    });
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod bearer;
 mod fleet;
 mod foreign;
 mod lifecycle;
+mod methods;
 mod negative;
 mod outage;
 mod rotation;

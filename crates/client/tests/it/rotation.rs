@@ -1,7 +1,11 @@
 //! A credential that is replaced while requests are under way.
 
+mod previous;
+mod rereading;
+mod under_load;
+
 use crate::support::{
-    Behaviour, Endpoint, SECRET, VirtualClock, builder, key, manager, millis, refusal, secs,
+    Behaviour, Endpoint, SECRET, VirtualClock, basic, builder, key, manager, millis, refusal, secs,
 };
 use jeton::credentials::{SecretFuture, SecretReading, SourceFault, SourceFaultKind};
 use jeton::{BuildError, Secret, SecretSource, TokenErrorKind, TokenKey};
@@ -32,21 +36,16 @@ impl SecretSource for Vault {
     }
 }
 
-fn basic(secret: &str) -> String {
-    use base64::Engine as _;
-    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("billing:{secret}")))
-}
-
 #[tokio::test(start_paused = true)]
 async fn r3_3_a_replaced_secret_ends_what_was_remembered_at_once() {
     let endpoint = Endpoint::new(refusal(401, "invalid_client"));
     let manager = manager(&endpoint);
     manager.token(&key()).await.unwrap_err();
-    manager.replace_client_secret(Secret::from(SECRET));
+    manager.replace_credential(Secret::from(SECRET)).unwrap();
     manager.token(&key()).await.unwrap_err();
     assert_eq!(endpoint.requests(), 1, "it is the same secret");
     endpoint.set(Behaviour::Grant { expires_in: 60 });
-    manager.replace_client_secret(Secret::from("new"));
+    manager.replace_credential(Secret::from("new")).unwrap();
     assert!(manager.token(&key()).await.is_ok());
     assert_eq!(*endpoint.last_authorization.lock().unwrap(), Some(basic("new")));
 }
@@ -58,7 +57,7 @@ async fn r3_3_a_replaced_secret_ends_the_refusal_of_a_scope_too() {
     manager.token(&key()).await.unwrap_err();
     endpoint.set(Behaviour::Grant { expires_in: 60 });
     assert!(manager.token(&key()).await.is_err());
-    manager.replace_client_secret(Secret::from("new"));
+    manager.replace_credential(Secret::from("new")).unwrap();
     assert!(manager.token(&key()).await.is_ok());
 }
 
@@ -72,7 +71,7 @@ async fn r3_3_a_secret_replaced_while_its_refusal_is_on_the_way_is_tried_in_the_
         async move { manager.token(&key()).await.map(|token| token.access_token().to_owned()) }
     });
     sleep(millis(500)).await;
-    manager.replace_client_secret(Secret::from("new"));
+    manager.replace_credential(Secret::from("new")).unwrap();
     sleep(millis(600)).await;
     endpoint.set(Behaviour::Grant { expires_in: 60 });
     let outcome = caller.await.unwrap();
@@ -130,7 +129,7 @@ async fn a_source_that_fails_is_told_and_asked_again() {
     *vault.secret.lock().unwrap() = Ok("");
     sleep(secs(1)).await;
     let error = manager.token(&key()).await.unwrap_err();
-    assert!(error.to_string().contains("an empty one"), "{error}");
+    assert!(error.to_string().contains("it is empty"), "{error}");
     assert_eq!(endpoint.requests(), 0);
     *vault.secret.lock().unwrap() = Ok("good");
     sleep(secs(2)).await;

@@ -226,7 +226,8 @@ impl Cast {
             Action::ServerSecret(secret) => stage.server.take_secret(secret.clone()),
             Action::ClientSecret(secret) => {
                 for manager in self.managers.iter().flatten() {
-                    manager.replace_client_secret(Secret::new(secret.clone()));
+                    let replaced = manager.replace_credential(Secret::new(secret.clone()));
+                    debug_assert!(replaced.is_ok(), "the secret of a scenario is not empty");
                 }
             }
             Action::SourceSecret(secret) => {

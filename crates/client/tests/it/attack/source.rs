@@ -1,6 +1,6 @@
 //! A source of secrets that hangs, panics, is slow, or is overtaken.
 
-use crate::support::{Endpoint, InMemory, VirtualClock, key, millis, refusal, secs};
+use crate::support::{Endpoint, InMemory, VirtualClock, basic, key, millis, refusal, secs};
 use jeton::credentials::{SecretFuture, SecretReading};
 use jeton::{Secret, SecretSource, TokenErrorKind, TokenKey, TokenManager, TokenManagerBuilder};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,11 +38,6 @@ fn builder(endpoint: &Arc<Endpoint>, source: &Arc<Slow>) -> TokenManagerBuilder 
         .clock(VirtualClock::with_boot_clock())
         .exchange(Arc::new(InMemory(Arc::clone(endpoint))))
         .client_secret_source(Arc::clone(source) as Arc<dyn SecretSource>)
-}
-
-fn basic(secret: &str) -> String {
-    use base64::Engine as _;
-    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("billing:{secret}")))
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,7 +106,7 @@ async fn r3_3_a_secret_that_was_put_in_force_by_hand_is_not_overtaken_by_a_read_
         async move { manager.token(&key()).await.map(|_| ()) }
     });
     sleep(secs(1)).await;
-    manager.replace_client_secret(Secret::from("new"));
+    manager.replace_credential(Secret::from("new")).unwrap();
     caller.await.unwrap().unwrap();
     assert_eq!(*endpoint.last_authorization.lock().unwrap(), Some(basic("new")));
     manager.token(&TokenKey::default()).await.unwrap();

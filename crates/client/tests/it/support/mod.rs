@@ -75,6 +75,8 @@ pub(crate) enum Behaviour {
     GrantSame { token: &'static str, expires_in: &'static str },
     /// Answers so.
     Answer { status: u16, headers: Vec<(&'static str, String)>, body: String },
+    /// Grants `token-N` for a minute to who sends one of these secrets by Basic, and refuses all others as `invalid_client`.
+    Takes(Vec<&'static str>),
     /// Breaks the connection.
     Break,
     /// Never answers.
@@ -131,7 +133,7 @@ impl Endpoint {
         *self.last_body.lock().unwrap() = String::from_utf8(request.body().to_vec()).unwrap();
         let authorization =
             request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
-        *self.last_authorization.lock().unwrap() = authorization;
+        *self.last_authorization.lock().unwrap() = authorization.clone();
         let (behaviour, latency) = (self.behaviour.lock().unwrap().clone(), *self.latency.lock().unwrap());
         if matches!(behaviour, Behaviour::Hang) || latency > limits.time {
             tokio::time::sleep(limits.time).await;
@@ -152,11 +154,27 @@ impl Endpoint {
                 }
                 Ok(response.body(Bytes::from(body)).unwrap())
             }
+            Behaviour::Takes(secrets) => Ok(taken(count, &secrets, authorization.as_deref())),
             Behaviour::Break => Err(ExchangeError::Interrupted("reset by peer".to_owned())),
             Behaviour::Panic => panic!("the exchange panics"),
             Behaviour::Hang => unreachable!(),
         }
     }
+}
+
+fn taken(count: u64, secrets: &[&str], authorization: Option<&str>) -> Response<Bytes> {
+    if secrets.iter().any(|secret| authorization == Some(&basic(secret))) {
+        let body = format!(r#"{{"access_token":"token-{count}","token_type":"Bearer","expires_in":60}}"#);
+        return Response::new(Bytes::from(body));
+    }
+    let refused = Bytes::from_static(br#"{"error":"invalid_client"}"#);
+    Response::builder().status(401).body(refused).unwrap()
+}
+
+/// What the client `billing` sends with `secret`.
+pub(crate) fn basic(secret: &str) -> String {
+    use base64::Engine as _;
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("billing:{secret}")))
 }
 
 /// The endpoint as an exchange.

@@ -1,0 +1,96 @@
+//! What was read at a place, made a secret: bounded, text, without the line break that editors leave behind.
+
+use super::source::{SourceFault, SourceFaultKind};
+use jeton_proto::secret::Secret;
+use std::fmt::Display;
+use std::io::{self, Read};
+use zeroize::Zeroizing;
+
+/// The longest secret that is taken, in bytes.
+pub(super) const MAX_SECRET_BYTES: usize = 64 * 1024;
+
+/// Reads to the end, which must come within [`MAX_SECRET_BYTES`].
+pub(super) fn read_to_end(place: &dyn Display, from: impl Read) -> Result<Zeroizing<Vec<u8>>, SourceFault> {
+    // Room for the whole of it, so that no copy stays behind where the vector grew.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 1));
+    let read = from.take(MAX_SECRET_BYTES as u64 + 1).read_to_end(&mut bytes);
+    if read.map_err(|error| io_fault(place, &error))? > MAX_SECRET_BYTES {
+        return Err(too_long(place));
+    }
+    Ok(bytes)
+}
+
+/// The secret that is in `bytes`, without one line break at the end.
+pub(super) fn secret(place: &dyn Display, bytes: &[u8]) -> Result<Secret<String>, SourceFault> {
+    let malformed = |what| SourceFault::new(SourceFaultKind::Malformed, place, what);
+    let text = std::str::from_utf8(bytes).map_err(|_| malformed("it is not utf-8 text"))?;
+    let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+    if text.is_empty() {
+        return Err(SourceFault::of_nothing(place));
+    }
+    if text.len() > MAX_SECRET_BYTES {
+        return Err(too_long(place));
+    }
+    Ok(Secret::from(text))
+}
+
+pub(super) fn too_long(place: &dyn Display) -> SourceFault {
+    let what = format!("it is longer than {MAX_SECRET_BYTES} bytes");
+    SourceFault::new(SourceFaultKind::Malformed, place, what)
+}
+
+/// What the system said.
+pub(super) fn io_fault(place: &dyn Display, error: &io::Error) -> SourceFault {
+    use io::ErrorKind as Kind;
+    let (kind, what) = match error.kind() {
+        Kind::NotFound => (SourceFaultKind::Absent, "it is not there".to_owned()),
+        Kind::PermissionDenied => {
+            (SourceFaultKind::Denied, "the user of this process may not read it".to_owned())
+        }
+        Kind::TimedOut | Kind::StaleNetworkFileHandle | Kind::HostUnreachable | Kind::NetworkUnreachable => {
+            (SourceFaultKind::Unreachable, error.to_string())
+        }
+        _ => (SourceFaultKind::Unusable, error.to_string()),
+    };
+    SourceFault::new(kind, place, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t32_one_line_break_at_the_end_is_not_part_of_the_secret() {
+        for (content, expected) in [
+            ("s", "s"),
+            ("s\n", "s"),
+            ("s\r\n", "s"),
+            ("s\n\n", "s\n"),
+            ("s\r\n\r\n", "s\r\n"),
+            ("s\r", "s\r"),
+            ("\ns", "\ns"),
+            (" s ", " s "),
+            ("é\n", "é"),
+        ] {
+            assert_eq!(secret(&"x", content.as_bytes()).unwrap().expose(), expected, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn t32_what_is_no_secret_is_told_apart() {
+        let told = |bytes: &[u8]| secret(&"the place", bytes).unwrap_err();
+        for nothing in [&b""[..], b"\n", b"\r\n"] {
+            assert_eq!(told(nothing).to_string(), "the place: it is empty");
+            assert!(told(nothing).is_of_nothing());
+        }
+        let not_text = told(b"canary\xff");
+        assert_eq!(not_text.to_string(), "the place: it is not utf-8 text");
+        assert!(!not_text.is_of_nothing());
+        let longest = vec![b'a'; MAX_SECRET_BYTES];
+        assert!(secret(&"x", &longest).is_ok() && read_to_end(&"x", longest.as_slice()).is_ok());
+        let longer = vec![b'a'; MAX_SECRET_BYTES + 1];
+        assert_eq!(told(&longer).to_string(), "the place: it is longer than 65536 bytes");
+        let read = read_to_end(&"the place", io::repeat(b'a')).unwrap_err();
+        assert_eq!((read.kind(), read), (SourceFaultKind::Malformed, told(&longer)));
+    }
+}

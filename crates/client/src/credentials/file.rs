@@ -1,0 +1,147 @@
+//! A secret in a file, which may be swapped for another at any time.
+
+use super::content;
+use super::look::{Look, Looked};
+use super::place::SecretPlace;
+use super::source::{Reread, SecretFuture, SecretReading, SecretSource, SourceFault, SourceFaultKind};
+use jeton_proto::time::Timestamp;
+use jeton_proto::wire::error_response::printable;
+use std::fs::{File, Metadata};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+/// A file, whose path is opened anew with each read: what was put in its place by a rename, or by a symbolic link to another
+/// directory as Kubernetes does it, is seen by the next one.
+///
+/// One line break at the end, `\n` or `\r\n`, is not part of the secret. It is text of at most 64 KiB. What is no regular file,
+/// such as a pipe that a shell made by `<(…)`, is read once and kept. That every user of the machine can read a file is a warning.
+///
+/// The reads are on a thread of the runtime for blocking work: a network file system that hangs delays nobody but those who
+/// wait for the secret.
+#[derive(Debug)]
+pub struct FileSource {
+    file: Arc<SecretFile>,
+    look: Look,
+}
+
+#[derive(Debug)]
+struct SecretFile {
+    path: PathBuf,
+    /// How it is called, for people.
+    name: String,
+    /// What to do when it is not there.
+    absent: Option<String>,
+    /// What was in it, where it can be read but once.
+    kept: OnceLock<SecretReading>,
+    warned: AtomicBool,
+}
+
+impl FileSource {
+    /// The file at `path`; it is not opened yet. A relative path is relative to the working directory.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        let name = SecretPlace::File(path.clone()).to_string();
+        Self::named(path, name, None)
+    }
+
+    /// A file that people know by another name than its path.
+    pub(super) fn named(path: PathBuf, name: String, absent: Option<String>) -> Self {
+        let file = SecretFile { path, name, absent, kept: OnceLock::new(), warned: AtomicBool::new(false) };
+        Self { file: Arc::new(file), look: Look::default() }
+    }
+}
+
+impl SecretSource for FileSource {
+    fn read(&self) -> SecretFuture<'_> {
+        Box::pin(async {
+            if let Some(kept) = self.file.kept.get() {
+                return Ok(kept.clone());
+            }
+            let file = Arc::clone(&self.file);
+            self.look.at(move || file.look()).await
+        })
+    }
+
+    fn reread(&self) -> Reread {
+        match self.file.kept.get() {
+            Some(_) => Reread::WhenRefused,
+            None => Reread::BeforeEachRequest,
+        }
+    }
+}
+
+/// How often a file that is written to while it is read is read again.
+const TRIES: u32 = 3;
+
+impl SecretFile {
+    fn look(&self) -> Looked {
+        for _ in 0..TRIES {
+            if let Some(reading) = self.try_look()? {
+                return Ok(reading);
+            }
+        }
+        Err(self.fault(SourceFaultKind::Malformed, "it is being written to; replace it by a rename"))
+    }
+
+    /// `None` when the file was changed in place meanwhile: what was read may be half of the old secret and half of the new.
+    fn try_look(&self) -> Result<Option<SecretReading>, SourceFault> {
+        let file = File::open(&self.path).map_err(|error| self.io_fault(&error))?;
+        let metadata = file.metadata().map_err(|error| self.io_fault(&error))?;
+        if metadata.is_dir() {
+            return Err(self.fault(SourceFaultKind::Malformed, "it is a directory"));
+        }
+        if !metadata.is_file() {
+            let bytes = content::read_to_end(&self.name, file)?;
+            let secret = content::secret(&self.name, &bytes)?;
+            return Ok(Some(self.kept.get_or_init(|| SecretReading::new(secret)).clone()));
+        }
+        self.warn_of_readers(&metadata);
+        let bytes = content::read_to_end(&self.name, &file)?;
+        let after = file.metadata().map_err(|error| self.io_fault(&error))?;
+        if (metadata.len(), metadata.modified().ok()) != (after.len(), after.modified().ok()) {
+            return Ok(None);
+        }
+        let reading = SecretReading::new(content::secret(&self.name, &bytes)?);
+        Ok(Some(match metadata.modified() {
+            Ok(modified) => reading.in_force_since(timestamp(modified)),
+            Err(_) => reading,
+        }))
+    }
+
+    #[cfg(unix)]
+    fn warn_of_readers(&self, metadata: &Metadata) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let readable = metadata.permissions().mode() & 0o004 != 0;
+        if readable && !self.warned.swap(true, Ordering::Relaxed) {
+            let path = printable(&self.path.to_string_lossy());
+            tracing::warn!(
+                "every user of this machine can read {}; run: chmod o-r {path}",
+                printable(&self.name)
+            );
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn warn_of_readers(&self, _metadata: &Metadata) {}
+
+    fn fault(&self, kind: SourceFaultKind, what: &str) -> SourceFault {
+        SourceFault::new(kind, &self.name, what)
+    }
+
+    fn io_fault(&self, error: &std::io::Error) -> SourceFault {
+        let fault = content::io_fault(&self.name, error);
+        match (&self.absent, fault.kind()) {
+            (Some(absent), SourceFaultKind::Absent) => self.fault(SourceFaultKind::Absent, absent),
+            (None | Some(_), _) => fault,
+        }
+    }
+}
+
+/// A time before 1970 reads as 1970.
+fn timestamp(time: SystemTime) -> Timestamp {
+    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::EPOCH.saturating_add(since_epoch)
+}

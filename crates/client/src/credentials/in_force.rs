@@ -1,0 +1,298 @@
+//! The credential in force, and how another one takes its place: what its source holds by now, or the one before it.
+
+use super::credential::{Credential, CredentialForm, InvalidCredential};
+use super::source::{Reread, SecretReading, SecretSource, SourceFault, SourceFaultKind};
+use super::status::{self, CredentialStatus, Rotation};
+use super::watch::WatchKeeper;
+use crate::error::{TokenError, TokenErrorKind};
+use crate::sync::{Mutex, lock};
+use jeton_proto::credential::Succession;
+use jeton_proto::gate::CredentialGeneration;
+use jeton_proto::secret::Secret;
+use jeton_proto::time::{Clock, Timestamp};
+use jeton_proto::wire::client_auth::ClientAuthMethod;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The credential in force, with its generation.
+#[derive(Clone)]
+pub(crate) struct InForce {
+    pub(crate) credential: Arc<Credential>,
+    pub(crate) generation: CredentialGeneration,
+}
+
+/// The credential of one client, which may be replaced at any time.
+pub(crate) struct Credentials {
+    form: Arc<CredentialForm>,
+    clock: Arc<dyn Clock>,
+    held: Mutex<Held>,
+    source: Option<Arc<dyn SecretSource>>,
+    /// Held by the flight that reads the source; the others wait for what it brings.
+    reading: tokio::sync::Mutex<()>,
+    pub(crate) watch: WatchKeeper,
+}
+
+struct Held {
+    succession: Succession<Arc<Credential>>,
+    /// Since when the current credential is in force: what its source told, else when it was first seen.
+    since: Option<Timestamp>,
+    /// Counts what was put in force by hand, which is newer than what a read that is under way will tell.
+    replaced: u64,
+    /// Counts the reads that came to an end, so that whoever waited for one takes what it brought.
+    reads: u64,
+    /// When the last one began.
+    reading_since: Option<Instant>,
+    /// How the last one failed.
+    failure: Option<TokenError>,
+    /// The generation of which it was told that its rotation is due.
+    told_due: Option<CredentialGeneration>,
+}
+
+impl Held {
+    fn in_force(&self) -> Option<InForce> {
+        let (credential, generation) = self.succession.in_force()?;
+        Some(InForce { credential: Arc::clone(credential), generation })
+    }
+}
+
+/// The longest time for which a source is waited, where the flight has that long.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much longer a read may hold the others up: after that its task is on a runtime that nobody drives.
+const OVERDUE: Duration = Duration::from_secs(1);
+
+/// Whether a credential that was refused is looked up once more before the next one is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asking {
+    /// Its source may hold another one by now (R3.3).
+    TheSource,
+    /// It was asked in this flight.
+    Nobody,
+}
+
+impl Credentials {
+    /// Those that are read from `source`.
+    pub(crate) fn of_source(
+        form: CredentialForm,
+        source: Arc<dyn SecretSource>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self::new(form, Some(source), clock)
+    }
+
+    /// The one in `text`.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(crate) fn of_text(
+        form: CredentialForm,
+        text: Secret<String>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, InvalidCredential> {
+        let credentials = Self::new(form, None, clock);
+        credentials.put(SecretReading::new(text))?;
+        Ok(credentials)
+    }
+
+    fn new(form: CredentialForm, source: Option<Arc<dyn SecretSource>>, clock: Arc<dyn Clock>) -> Self {
+        let held = Held {
+            succession: Succession::default(),
+            since: None,
+            replaced: 0,
+            reads: 0,
+            reading_since: None,
+            failure: None,
+            told_due: None,
+        };
+        Self {
+            form: Arc::new(form),
+            clock,
+            held: Mutex::new(held),
+            source,
+            reading: tokio::sync::Mutex::default(),
+            watch: WatchKeeper::default(),
+        }
+    }
+
+    /// How the credential is sent, whichever is in force.
+    pub(crate) fn method(&self) -> ClientAuthMethod {
+        self.form.method
+    }
+
+    /// Which credential is in force.
+    pub(crate) fn generation(&self) -> CredentialGeneration {
+        lock(&self.held).succession.generation()
+    }
+
+    /// How soon the source is to be read again.
+    pub(crate) fn reread(&self) -> Reread {
+        self.source.as_ref().map_or(Reread::WhenRefused, |source| source.reread())
+    }
+
+    /// The credential in force. Reads the source the first time, and whenever a look costs next to nothing, for `within` at most;
+    /// a later read that fails leaves the credential in hand in force.
+    pub(crate) async fn in_force(&self, within: Duration) -> Result<InForce, TokenError> {
+        let known = lock(&self.held).succession.in_force().is_some();
+        let read = match (known, self.reread()) {
+            (false, _) | (true, Reread::BeforeEachRequest) => self.read_source(within).await,
+            (true, Reread::WhenRefused | Reread::Periodically) => Ok(()),
+        };
+        let now = self.clock.moment();
+        let mut held = lock(&self.held);
+        held.succession = held.succession.at(now);
+        let nothing = || TokenError::new(TokenErrorKind::FlightLost);
+        match (held.in_force(), read) {
+            (Some(in_force), _) => Ok(in_force),
+            (None, Err(error)) => Err(error),
+            // A source that was read has brought a credential.
+            (None, Ok(())) => Err(nothing()),
+        }
+    }
+
+    /// The credential to try in place of the one of `refused`: another one that the source holds by now, else the previous one.
+    /// Takes `within` at most.
+    pub(crate) async fn replacing(
+        &self,
+        refused: CredentialGeneration,
+        asking: Asking,
+        within: Duration,
+    ) -> Option<InForce> {
+        if asking == Asking::TheSource
+            && self.generation() == refused
+            && let Err(error) = self.read_source(within).await
+        {
+            tracing::warn!(%error, "the client secret was refused, and its source cannot be read");
+        }
+        let now = self.clock.moment();
+        let mut held = lock(&self.held);
+        held.succession = held.succession.refused(refused, now);
+        held.in_force().filter(|in_force| in_force.generation > refused)
+    }
+
+    /// Notes that the server took the credential of the generation `of`.
+    pub(crate) fn accepted(&self, of: CredentialGeneration) {
+        let now = self.clock.moment();
+        let mut held = lock(&self.held);
+        held.succession = held.succession.accepted(of, now);
+    }
+
+    /// Puts another credential in force, unless it is the one that already is.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(crate) fn replace(&self, text: Secret<String>) -> Result<(), InvalidCredential> {
+        self.put(SecretReading::new(text))?;
+        let mut held = lock(&self.held);
+        held.replaced = held.replaced.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Reads the source again, in the background; whether another credential is in force since.
+    pub(crate) async fn look(&self) -> Result<bool, TokenError> {
+        let before = self.generation();
+        self.read_source(READ_TIMEOUT).await?;
+        Ok(self.generation() != before)
+    }
+
+    /// What is known of the credential in force.
+    pub(crate) fn status(&self, rotation_due_after: Duration) -> CredentialStatus {
+        let now = self.clock.now();
+        let held = lock(&self.held);
+        status::of(&held.succession, held.since, rotation_due_after, now)
+    }
+
+    /// Whether it is to be told now that the rotation of this credential is due: once for each.
+    pub(crate) fn is_to_be_told_due(&self, status: &CredentialStatus) -> bool {
+        let mut held = lock(&self.held);
+        let generation = held.succession.generation();
+        let told = held.told_due == Some(generation);
+        let due = status.rotation == Rotation::Due;
+        if due && !told {
+            held.told_due = Some(generation);
+        }
+        due && !told
+    }
+
+    /// Reads the source, or waits for the read that is under way and shares its outcome: many keys at once ask it once.
+    async fn read_source(&self, within: Duration) -> Result<(), TokenError> {
+        let Some(source) = &self.source else {
+            return Ok(());
+        };
+        let deadline = Instant::now() + within.min(READ_TIMEOUT);
+        let (reads, replaced, overdue_at) = {
+            let held = lock(&self.held);
+            let overdue_at = held.reading_since.map(|since| since + READ_TIMEOUT + OVERDUE);
+            (held.reads, held.replaced, overdue_at)
+        };
+        let until = overdue_at.map_or(deadline, |overdue_at| overdue_at.min(deadline));
+        let _turn = tokio::time::timeout_at(until, self.reading.lock()).await;
+        {
+            let mut held = lock(&self.held);
+            if held.reads != reads {
+                return held.failure.clone().map_or(Ok(()), Err);
+            }
+            if deadline <= Instant::now() {
+                return Err(unavailable(too_late()));
+            }
+            held.reading_since = Some(Instant::now());
+        }
+        let read = tokio::time::timeout_at(deadline, source.read()).await;
+        let read = read.unwrap_or_else(|_elapsed| Err(too_late()));
+        let replaced_meanwhile = lock(&self.held).replaced != replaced;
+        let taken = read.and_then(|reading| if replaced_meanwhile { Ok(()) } else { self.take(reading) });
+        let mut held = lock(&self.held);
+        held.reads = held.reads.wrapping_add(1);
+        let before = std::mem::replace(&mut held.failure, taken.err().map(unavailable));
+        let Some(failure) = held.failure.clone() else { return Ok(()) };
+        let goes_on = held.succession.in_force().is_some();
+        drop(held);
+        if goes_on && before.is_none() {
+            tracing::warn!(error = %failure, "the source of the credential cannot be read; the one in hand stays in force");
+        }
+        Err(failure)
+    }
+
+    fn take(&self, reading: SecretReading) -> Result<(), SourceFault> {
+        let unfit = |error| {
+            SourceFault::new(SourceFaultKind::Malformed, "the credential that its source gave", error)
+        };
+        self.put(reading).map_err(unfit)
+    }
+
+    /// Puts what a source gave in force. A previous credential that cannot be used is none.
+    fn put(&self, reading: SecretReading) -> Result<(), InvalidCredential> {
+        let now = self.clock.moment();
+        let mut held = lock(&self.held);
+        let known = |text: &Secret<String>| held.succession.knows(|known| known.is_of(text)).cloned();
+        let made = |text: Secret<String>| match known(&text) {
+            Some(credential) => Ok(credential),
+            None => self.form.credential(text).map(Arc::new),
+        };
+        let current = made(reading.current)?;
+        let previous = reading.previous.map(made).transpose().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the previous credential cannot be used");
+            None
+        });
+        let before = held.succession.generation();
+        let first = held.succession.in_force().is_none();
+        held.succession = held.succession.read(current, previous, now);
+        if first || held.succession.generation() != before {
+            held.since = Some(reading.since.unwrap_or(now.wall()));
+        } else if let Some(since) = reading.since {
+            held.since = Some(since);
+        }
+        Ok(())
+    }
+}
+
+fn too_late() -> SourceFault {
+    SourceFault::new(
+        SourceFaultKind::Unreachable,
+        "the source of the credential",
+        "it did not answer in time",
+    )
+}
+
+fn unavailable(fault: SourceFault) -> TokenError {
+    TokenError::new(TokenErrorKind::SecretUnavailable { fault })
+}

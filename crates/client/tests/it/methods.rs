@@ -1,0 +1,5 @@
+//! Every way in which a client proves who it is, as it goes over the wire.
+
+mod assertions;
+mod mutual_tls;
+mod settings;

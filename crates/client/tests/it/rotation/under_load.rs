@@ -1,0 +1,119 @@
+//! A secret file that is replaced a thousand times while tokens are asked for, and the old secret revoked shortly after.
+
+use crate::support::socket::{Server, text};
+use crate::support::{basic, millis, secs};
+use jeton::credentials::FileSource;
+use jeton::{QuotaPolicy, TokenKey, TokenManager};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+const ROTATIONS: u32 = 1000;
+const CALLERS: u64 = 8;
+/// For how long the old secret is taken after the new one is in the file.
+const OVERLAP: Duration = millis(2);
+/// What the documentation says: from the next token request on. A request that was being made when the file changed may take this long
+/// to arrive on a loaded machine.
+const STATED: Duration = secs(2);
+
+/// The secrets that are taken, and since when an old one is not to be seen any more.
+#[derive(Default)]
+struct Books {
+    taken: Vec<String>,
+    replaced_at: HashMap<String, Instant>,
+    latest_use: Duration,
+    refused: u64,
+}
+
+impl Books {
+    /// Whether a request with this `Authorization` is granted.
+    fn judge(&mut self, authorization: &str) -> bool {
+        if let Some(replaced_at) = self.replaced_at.get(authorization) {
+            self.latest_use = self.latest_use.max(replaced_at.elapsed());
+        }
+        let taken = self.taken.iter().any(|taken| taken == authorization);
+        self.refused += u64::from(!taken);
+        taken
+    }
+}
+
+fn replace(path: &Path, secret: &str) {
+    let next = path.with_extension("next");
+    std::fs::write(&next, secret).unwrap();
+    std::fs::rename(next, path).unwrap();
+}
+
+async fn rotate(path: &Path, books: &Mutex<Books>) {
+    for number in 1..=ROTATIONS {
+        let (old, new) = (format!("secret-{}", number - 1), format!("secret-{number}"));
+        books.lock().unwrap().taken.push(basic(&new));
+        replace(path, &new);
+        books.lock().unwrap().replaced_at.insert(basic(&old), Instant::now());
+        sleep(OVERLAP).await;
+        books.lock().unwrap().taken.retain(|taken| *taken != basic(&old));
+        sleep(millis(4)).await;
+    }
+}
+
+/// Asks for a new scope with each call, so that each is a token request.
+async fn call(manager: TokenManager, caller: u64, over: Arc<AtomicBool>, calls: Arc<AtomicU64>) {
+    for number in 0..1200 {
+        if over.load(Ordering::Relaxed) {
+            return;
+        }
+        let key = TokenKey::scope(&format!("scope-{caller}-{number}")).unwrap();
+        manager.token(&key).await.unwrap();
+        calls.fetch_add(1, Ordering::Relaxed);
+        sleep(millis(5)).await;
+    }
+    panic!("the rotations take longer than the calls: nothing would be proven of the last ones");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r4_3_a_thousand_rotations_of_a_file_under_load_fail_no_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("client-secret");
+    replace(&path, "secret-0");
+    let books = Arc::new(Mutex::new(Books { taken: vec![basic("secret-0")], ..Books::default() }));
+    let judge = Arc::clone(&books);
+    let server = Server::start(move |count, request, _| {
+        let authorization = request.headers()["authorization"].to_str().unwrap();
+        if judge.lock().unwrap().judge(authorization) {
+            text(
+                200,
+                format!(r#"{{"access_token":"token-{count}","token_type":"Bearer","expires_in":3600}}"#),
+            )
+        } else {
+            text(401, r#"{"error":"invalid_client"}"#)
+        }
+    })
+    .await;
+    let manager = TokenManager::builder(server.url("/token"), "billing")
+        .client_secret_source(Arc::new(FileSource::new(&path)))
+        .request_quota(QuotaPolicy::new(100_000, millis(1)).unwrap())
+        .build()
+        .unwrap();
+    let (over, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|caller| tokio::spawn(call(manager.clone(), caller, Arc::clone(&over), Arc::clone(&calls))))
+        .collect();
+    rotate(&path, &books).await;
+    over.store(true, Ordering::Relaxed);
+    for caller in callers {
+        caller.await.expect("no call fails");
+    }
+    let (calls, books) = (calls.load(Ordering::Relaxed), books.lock().unwrap());
+    println!(
+        "{calls} calls, {} refused requests, the latest old secret {:?} late",
+        books.refused, books.latest_use
+    );
+    assert!(calls > u64::from(ROTATIONS), "{calls} calls");
+    assert!(
+        books.latest_use <= STATED,
+        "an old secret was used {:?} after it was replaced",
+        books.latest_use
+    );
+}
