@@ -1,5 +1,6 @@
 //! The targets, one file each, named after what is parsed.
 
+pub(crate) mod assertion_key;
 pub(crate) mod basic;
 pub(crate) mod challenge;
 pub(crate) mod claims;

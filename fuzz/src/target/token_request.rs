@@ -83,7 +83,8 @@ fn survives_rendering(parser: &impl Parser, request: &TokenRequest<'_>) -> Verdi
         scope: scope.as_ref(),
         resources: &resources,
         audience: request.audience.as_deref(),
-        credential: credential.map(|(client_id, client_secret)| BodyCredential { client_id, client_secret }),
+        credential: credential
+            .map(|(client_id, client_secret)| BodyCredential::Secret { client_id, client_secret }),
         extra: &[],
     };
     let Ok(rendered) = form.render() else {
