@@ -15,7 +15,8 @@ use std::time::SystemTime;
 /// A file, whose path is opened anew with each read: what was put in its place by a rename, or by a symbolic link to another
 /// directory as Kubernetes does it, is seen by the next one.
 ///
-/// One line break at the end, `\n` or `\r\n`, is not part of the secret. It is text of at most 64 KiB. What is no regular file,
+/// One line break at the end, `\n` or `\r\n`, is not part of the secret. It is text of at most 64 KiB. A file that is empty, as
+/// while somebody writes it anew in place, is a fault: one who has a secret goes on with that. What is no regular file,
 /// such as a pipe that a shell made by `<(…)`, is read once and kept. That every user of the machine can read a file is a warning.
 ///
 /// The reads are on a thread of the runtime for blocking work: a network file system that hangs delays nobody but those who
@@ -73,21 +74,8 @@ impl SecretSource for FileSource {
     }
 }
 
-/// How often a file that is written to while it is read is read again.
-const TRIES: u32 = 3;
-
 impl SecretFile {
     fn look(&self) -> Looked {
-        for _ in 0..TRIES {
-            if let Some(reading) = self.try_look()? {
-                return Ok(reading);
-            }
-        }
-        Err(self.fault(SourceFaultKind::Malformed, "it is being written to; replace it by a rename"))
-    }
-
-    /// `None` when the file was changed in place meanwhile: what was read may be half of the old secret and half of the new.
-    fn try_look(&self) -> Result<Option<SecretReading>, SourceFault> {
         let file = File::open(&self.path).map_err(|error| self.io_fault(&error))?;
         let metadata = file.metadata().map_err(|error| self.io_fault(&error))?;
         if metadata.is_dir() {
@@ -96,19 +84,15 @@ impl SecretFile {
         if !metadata.is_file() {
             let bytes = content::read_to_end(&self.name, file)?;
             let secret = content::secret(&self.name, &bytes)?;
-            return Ok(Some(self.kept.get_or_init(|| SecretReading::new(secret)).clone()));
+            return Ok(self.kept.get_or_init(|| SecretReading::new(secret)).clone());
         }
         self.warn_of_readers(&metadata);
-        let bytes = content::read_to_end(&self.name, &file)?;
-        let after = file.metadata().map_err(|error| self.io_fault(&error))?;
-        if (metadata.len(), metadata.modified().ok()) != (after.len(), after.modified().ok()) {
-            return Ok(None);
-        }
+        let bytes = content::read_to_end(&self.name, file)?;
         let reading = SecretReading::new(content::secret(&self.name, &bytes)?);
-        Ok(Some(match metadata.modified() {
+        Ok(match metadata.modified() {
             Ok(modified) => reading.in_force_since(timestamp(modified)),
             Err(_) => reading,
-        }))
+        })
     }
 
     #[cfg(unix)]
@@ -145,3 +129,6 @@ fn timestamp(time: SystemTime) -> Timestamp {
     let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::EPOCH.saturating_add(since_epoch)
 }
+
+#[cfg(test)]
+mod tests;

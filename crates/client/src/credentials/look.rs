@@ -43,8 +43,8 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    fn reading(text: &str) -> Looked {
-        Ok(Secret::from(text).into())
+    fn reading(text: &str) -> SecretReading {
+        Secret::from(text).into()
     }
 
     #[tokio::test]
@@ -53,15 +53,15 @@ mod tests {
         let (go_on, held) = mpsc::channel::<()>();
         let hanging = look.at(move || {
             let _held = held.recv();
-            reading("first")
+            Ok(reading("first"))
         });
         assert!(tokio::time::timeout(Duration::from_millis(50), hanging).await.is_err());
-        let second = look.at(|| reading("second"));
+        let second = look.at(|| Ok(reading("second")));
         tokio::pin!(second);
         assert!(tokio::time::timeout(Duration::from_millis(50), &mut second).await.is_err());
         go_on.send(()).unwrap();
-        assert_eq!(second.await, reading("first"));
-        assert_eq!(look.at(|| reading("third")).await, reading("third"));
+        assert_eq!(second.await, Ok(reading("first")));
+        assert_eq!(look.at(|| Ok(reading("third"))).await, Ok(reading("third")));
     }
 
     #[tokio::test]
@@ -70,13 +70,13 @@ mod tests {
         let (go_on, held) = mpsc::channel::<()>();
         let hanging = look.at(move || {
             let _held = held.recv();
-            reading("past")
+            Ok(reading("past"))
         });
         assert!(tokio::time::timeout(Duration::from_millis(50), hanging).await.is_err());
         go_on.send(()).unwrap();
         while look.under_way.lock().await.as_ref().is_some_and(|left| !left.is_finished()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert_eq!(look.at(|| reading("now")).await, reading("now"));
+        assert_eq!(look.at(|| Ok(reading("now"))).await, Ok(reading("now")));
     }
 }

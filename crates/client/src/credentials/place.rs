@@ -1,6 +1,8 @@
 //! The names of places that secrets are read from: one grammar for all of them, in which a secret itself cannot be written.
 
-use super::command::{self, CommandLine};
+use super::command::CommandLine;
+#[cfg(unix)]
+use super::command::CommandSource;
 use super::environment::Surroundings;
 use super::file::FileSource;
 use super::source::{SecretSource, SourceFault};
@@ -49,7 +51,7 @@ pub enum SecretPlace {
 pub enum InvalidPlace {
     /// Perhaps the secret itself.
     #[error(
-        "it must say where the secret is, not what it is: every user of the machine can read command lines; {FORMS}"
+        "it must say where the secret is, not what it is: others can read command lines and settings; {FORMS}"
     )]
     Literal,
     /// A form for which this build has no code.
@@ -77,7 +79,7 @@ pub enum InvalidPlace {
 }
 
 const FORMS: &str =
-    "the forms are env:NAME, file:PATH, - for standard input, cmd:PROGRAM ARGUMENT … and systemd:NAME";
+    "the forms are env:NAME, file:PATH, - for standard input, cmd:PROGRAM ARGUMENT ... and systemd:NAME";
 
 /// Forms that name a source elsewhere, and are told from a secret with a colon in it by these names.
 const FOREIGN_FORMS: [&str; 20] = [
@@ -149,7 +151,10 @@ impl SecretPlace {
             Self::Environment(name) => Arc::new(VariableSource::new(&surroundings.environment, name)),
             Self::File(path) => Arc::new(FileSource::new(surroundings.directory.join(path))),
             Self::StandardInput => Arc::new(StandardInputSource::new()),
-            Self::Command(line) => command::open(line, surroundings)?,
+            #[cfg(unix)]
+            Self::Command(line) => Arc::new(CommandSource::new(line.clone(), surroundings)),
+            #[cfg(not(unix))]
+            Self::Command(line) => return Err(super::command::unusable(line)),
             Self::Systemd(name) => Arc::new(SystemdSource::open(&surroundings.environment, name)?),
         })
     }

@@ -73,3 +73,6 @@ impl fmt::Debug for WithPrevious {
         f.debug_struct("WithPrevious").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

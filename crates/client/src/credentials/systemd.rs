@@ -69,3 +69,6 @@ pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

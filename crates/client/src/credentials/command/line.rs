@@ -49,7 +49,7 @@ impl FromStr for CommandLine {
         match words.next() {
             Some(program) if !program.is_empty() => Ok(Self { program, arguments: words.collect() }),
             Some(_) | None => {
-                Err(InvalidPlace::form("cmd", "the program is missing; write cmd:PROGRAM ARGUMENT …"))
+                Err(InvalidPlace::form("cmd", "the program is missing; write cmd:PROGRAM ARGUMENT ..."))
             }
         }
     }
@@ -69,9 +69,9 @@ impl fmt::Debug for CommandLine {
 }
 
 const SHELL: &str =
-    "there is no shell that would act on one of its characters; quote it, or write cmd:sh -c '…'";
+    "there is no shell that would act on one of its characters; quote it, or write cmd:sh -c '...'";
 const OPEN: &str = "a quotation or a backslash has no end";
-const ASSIGNMENT: &str = "no variable can be set before the program; write cmd:env NAME=VALUE PROGRAM …";
+const ASSIGNMENT: &str = "no variable can be set before the program; write cmd:env NAME=VALUE PROGRAM ...";
 
 /// The words of `text`, which are those that a shell would make of it; but a line break is a blank.
 fn words(text: &str) -> Result<Vec<String>, &'static str> {

@@ -252,8 +252,11 @@ impl Group {
 
     /// Kills all of it.
     fn end(&self, child: &mut Child) {
-        if let State::Running(leader) = *lock(&self.state) {
-            kill(leader);
+        {
+            let state = lock(&self.state);
+            if let State::Running(leader) = *state {
+                kill(leader);
+            }
         }
         if self.wait(child, Instant::now() + GONE_WITHIN).is_none() {
             // It sleeps in the kernel, and is left to itself.
@@ -266,3 +269,6 @@ fn kill(leader: Pid) {
     // One that is gone already is no fault.
     let _gone = kill_process_group(leader, Signal::KILL);
 }
+
+#[cfg(test)]
+mod tests;
