@@ -22,7 +22,7 @@ pub struct Target {
 }
 
 /// Every target, in the order in which they are run.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     Target { name: "assertion_key", check: target::assertion_key::check },
     Target { name: "basic", check: target::basic::check },
     Target { name: "challenge", check: target::challenge::check },
@@ -36,6 +36,7 @@ pub const TARGETS: [Target; 17] = [
     Target { name: "metadata", check: target::metadata::check },
     Target { name: "retry_after", check: target::retry_after::check },
     Target { name: "scope", check: target::scope::check },
+    Target { name: "secret_place", check: target::secret_place::check },
     Target { name: "settings", check: target::settings::check },
     Target { name: "token_request", check: target::token_request::check },
     Target { name: "token_response", check: target::token_response::check },

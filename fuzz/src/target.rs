@@ -13,6 +13,7 @@ pub(crate) mod jws;
 pub(crate) mod metadata;
 pub(crate) mod retry_after;
 pub(crate) mod scope;
+pub(crate) mod secret_place;
 pub(crate) mod settings;
 pub(crate) mod token_request;
 pub(crate) mod token_response;

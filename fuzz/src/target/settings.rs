@@ -7,9 +7,10 @@ use toml::{Table, Value};
 
 /// The longest message that is told of a settings file, hint included, in bytes.
 const MAX_TOLD_BYTES: usize = 1024;
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "token_url",
     "client_id",
+    "client_secret",
     "client_secret_file",
     "auth_method",
     "scopes",
@@ -44,7 +45,9 @@ fn check_with(faults_of: impl Fn(&str) -> Vec<String>, input: &[u8]) -> Verdict 
     holds(known || !faults.is_empty(), || "an unknown key was passed over".to_owned())?;
     if faults.is_empty() {
         let named = |name: &str| table.get(name).is_some_and(Value::is_str);
-        let whole = named("token_url") && named("client_id") && named("client_secret_file");
+        let whole = named("token_url")
+            && named("client_id")
+            && (named("client_secret_file") || named("client_secret"));
         holds(whole, || "settings that are not whole were taken".to_owned())?;
     }
     Ok(())
