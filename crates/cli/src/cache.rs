@@ -6,7 +6,7 @@ pub(crate) use inventory::{Inventory, Kind, Listed, Records};
 
 use crate::failure::{Failure, described};
 use crate::output;
-use crate::settings::{CacheKeys, CachePlace, CacheSettings, Kept, Layers, RedisSettings};
+use crate::settings::{CacheKeys, CachePlace, CacheSettings, Kept, RedisSettings, Secrets};
 use bytes::Bytes;
 use jeton::http::TlsRoots;
 use jeton::store::{
@@ -33,25 +33,25 @@ pub(crate) struct Opened {
 
 /// Opens the cache, if tokens are to be kept. One that cannot be used costs nobody a token: that is told, and there is none. Keys
 /// that are named and cannot be read are a failure.
-pub(crate) fn open(
+pub(crate) async fn open(
     settings: &CacheSettings,
     roots: &TlsRoots,
-    layers: &Layers,
+    secrets: &Secrets,
 ) -> Result<Option<Opened>, Failure> {
     match &settings.kept {
         Kept::Nowhere => Ok(None),
-        Kept::InRedis(redis) => open_redis(redis, &settings.place, roots, layers),
-        Kept::InFiles => open_files(&settings.place, layers),
+        Kept::InRedis(redis) => open_redis(redis, &settings.place, roots, secrets).await,
+        Kept::InFiles => open_files(&settings.place, secrets).await,
     }
 }
 
-fn open_files(place: &CachePlace, layers: &Layers) -> Result<Option<Opened>, Failure> {
+async fn open_files(place: &CachePlace, secrets: &Secrets) -> Result<Option<Opened>, Failure> {
     const NO_DIR: &str = "neither HOME nor XDG_CACHE_HOME is set";
     const OTHER_DIR: &str = "name another directory by --cache-dir";
     const NO_STATE: &str = "neither HOME nor XDG_STATE_HOME is set, so there is no place for a key file";
     const OTHER_KEYS: &str = "name keys by --cache-key";
     let ring = match &place.keys {
-        CacheKeys::Named(keys) => keys.read(layers)?,
+        CacheKeys::Named(keys) => keys.read(secrets).await?,
         CacheKeys::Made(None) => return Ok(unused(NO_STATE, OTHER_KEYS)),
         CacheKeys::Made(Some(path)) => match KeyRing::from_key_file(path) {
             Ok(ring) => ring,
@@ -70,15 +70,15 @@ fn open_files(place: &CachePlace, layers: &Layers) -> Result<Option<Opened>, Fai
     }
 }
 
-fn open_redis(
+async fn open_redis(
     redis: &RedisSettings,
     place: &CachePlace,
     roots: &TlsRoots,
-    layers: &Layers,
+    secrets: &Secrets,
 ) -> Result<Option<Opened>, Failure> {
     // Settings without keys are refused before.
     let CacheKeys::Named(keys) = &place.keys else { return Ok(None) };
-    let (ring, store) = (keys.read(layers)?, redis.store(roots, layers)?);
+    let (ring, store) = (keys.read(secrets).await?, redis.store(roots, secrets).await?);
     let place = redis.url.value.clone();
     Ok(Some(Opened { store: Arc::new(store), ring, place, remedy: "name another one by --cache" }))
 }

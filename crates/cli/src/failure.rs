@@ -1,6 +1,7 @@
 //! Why a command failed: what is told to the person, and with which code the process ends.
 
 use crate::exit_code::ExitCode;
+use jeton::credentials::{SourceFault, SourceFaultKind};
 use jeton::{BuildError, ErrorCode, Fault, TokenError, TokenErrorKind};
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -139,6 +140,19 @@ fn token_error_hint(error: &TokenError) -> Option<String> {
         | TokenErrorKind::TooManyKeys { .. } => {
             error.retry_after().filter(|_| error.is_retryable()).map(|wait| format!("ask again in {} s", wait.as_secs().max(1)))
         }
+    }
+}
+
+impl From<SourceFault> for Failure {
+    fn from(fault: SourceFault) -> Self {
+        let code = match fault.kind() {
+            SourceFaultKind::Unreachable => ExitCode::ServerUnreachable,
+            SourceFaultKind::Absent
+            | SourceFaultKind::Denied
+            | SourceFaultKind::Malformed
+            | SourceFaultKind::Unusable => ExitCode::Configuration,
+        };
+        Self::new(code, fault.to_string())
     }
 }
 

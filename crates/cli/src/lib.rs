@@ -13,7 +13,6 @@ mod lifespan;
 mod logging;
 mod moment;
 mod output;
-mod secret_source;
 mod session;
 mod settings;
 
@@ -21,7 +20,8 @@ use args::{Cli, Command};
 use clap::Parser as _;
 use exit_code::ExitCode;
 use failure::Failure;
-use settings::{Environment, Layers};
+use jeton::credentials::Environment;
+use settings::Layers;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -68,14 +68,10 @@ const LAST_GRACE: Duration = Duration::from_millis(200);
 fn default_log_level(command: &Command) -> &'static str {
     match command {
         Command::Serve(_) => "info",
-        Command::Call(_) => "error,jeton::bearer=warn",
+        Command::Call(_) => "error,jeton::bearer=warn,jeton::credentials=warn",
+        // Such as that every user of the machine can read a secret.
+        Command::Token(_) | Command::Login(_) | Command::Cache(_) => "error,jeton::credentials=warn",
         // What is refused in the sandbox is refused on purpose.
-        Command::Client(_)
-        | Command::Token(_)
-        | Command::Login(_)
-        | Command::Logout(_)
-        | Command::Cache(_)
-        | Command::Inspect(_)
-        | Command::Sandbox(_) => "error",
+        Command::Client(_) | Command::Logout(_) | Command::Inspect(_) | Command::Sandbox(_) => "error",
     }
 }

@@ -4,7 +4,7 @@ use crate::args::GlobalArgs;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::output;
-use crate::settings::Environment;
+use jeton::credentials::Environment;
 use std::io;
 use tracing_subscriber::EnvFilter;
 

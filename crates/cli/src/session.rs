@@ -2,7 +2,7 @@
 
 use crate::cache::{self, CommandStore, Renewal};
 use crate::failure::Failure;
-use crate::settings::{ClientSettings, Layers};
+use crate::settings::{ClientSettings, Layers, ReadAhead};
 use jeton::http::HttpExchange;
 use jeton::store::SharedStore;
 use jeton::{CachedToken, TokenManager};
@@ -31,10 +31,17 @@ pub(crate) struct Session {
 
 impl Session {
     /// Reads the secrets, opens the cache and builds the manager. Sends nothing.
-    pub(crate) fn begin(settings: &ClientSettings, layers: &Layers, plan: Plan) -> Result<Self, Failure> {
-        let secret = settings.read_secret(layers)?;
-        let opened = cache::open(&settings.cache, &settings.network.tls_roots, layers)?;
-        let mut builder = settings.manager(secret.clone());
+    pub(crate) async fn begin(
+        settings: &ClientSettings,
+        layers: &Layers,
+        plan: Plan,
+    ) -> Result<Self, Failure> {
+        let secrets = settings.secrets(layers);
+        let source = secrets.open(&settings.client_secret)?;
+        let reading = secrets.read_from(&settings.client_secret, source.as_ref()).await?;
+        let opened = cache::open(&settings.cache, &settings.network.tls_roots, &secrets).await?;
+        let secret = reading.current.clone();
+        let mut builder = settings.manager(Arc::new(ReadAhead::new(reading, source)));
         let mut store = None;
         if let Some(opened) = opened {
             // Whoever gives a wrong secret is to learn it, and not to get what the right one brought.

@@ -2,21 +2,22 @@
 
 mod cache;
 mod client;
-mod environment;
 mod faults;
 mod file;
+mod secrets;
 mod server;
 
 pub(crate) use cache::{CacheKeys, CachePlace, CacheSettings, Kept, RedisSettings};
 pub(crate) use client::{CLIENT_VARIABLES, ClientSettings, IdentitySettings, NetworkSettings};
-pub(crate) use environment::Environment;
 pub use faults::settings_faults;
+pub(crate) use secrets::{ReadAhead, Secrets};
 pub(crate) use server::ListenAddress;
 
 use crate::args::GlobalArgs;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use file::SettingsFile;
+use jeton::credentials::Environment;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -45,6 +46,14 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
+    /// What relative paths from here are relative to.
+    fn directory(&self) -> &Path {
+        match self {
+            Self::File { path, .. } => path.parent().unwrap_or(Path::new("")),
+            Self::Flag(_) | Self::Environment(_) => Path::new(""),
+        }
+    }
+
     /// The failure of a value from here.
     pub(crate) fn fault(&self, what: &dyn fmt::Display) -> Failure {
         let code = match self {
@@ -86,11 +95,7 @@ impl<T: AsRef<str>> Found<T> {
 
     /// The text as a path; one in the settings file is relative to the directory of that file.
     pub(crate) fn path(&self) -> PathBuf {
-        let path = Path::new(self.value.as_ref());
-        match &self.origin {
-            Origin::File { path: file, .. } => file.parent().unwrap_or(Path::new("")).join(path),
-            Origin::Flag(_) | Origin::Environment(_) => path.to_owned(),
-        }
+        self.origin.directory().join(self.value.as_ref())
     }
 }
 
@@ -118,10 +123,6 @@ impl Layers {
             },
         };
         Ok(Self { file, environment })
-    }
-
-    pub(crate) fn environment(&self) -> &Environment {
-        &self.environment
     }
 
     /// A setting that is one text.

@@ -52,7 +52,7 @@ pub(crate) enum Kind {
 
 impl Inventory {
     /// Opens what is there.
-    pub(crate) fn open(place: &CachePlace, layers: &Layers) -> Result<Self, Failure> {
+    pub(crate) async fn open(place: &CachePlace, layers: &Layers) -> Result<Self, Failure> {
         let Some(dir) = &place.dir else {
             let message = "there is no place for a token cache: neither HOME nor XDG_CACHE_HOME is set";
             return Err(
@@ -70,7 +70,7 @@ impl Inventory {
             None
         };
         let keys = match &place.keys {
-            CacheKeys::Named(keys) => Ok(keys.read(layers)?),
+            CacheKeys::Named(keys) => Ok(keys.read(&layers.secrets(&place.secret_places())).await?),
             CacheKeys::Made(None) => {
                 Err("there is no key file: neither HOME nor XDG_STATE_HOME is set".to_owned())
             }

@@ -23,7 +23,7 @@ pub(crate) async fn run(args: &CallArgs, layers: &Layers) -> Result<(), Failure>
     let url = url(&args.url, &settings)?;
     let max_time = max_time(&args.max_time)?;
     let request = request::build(args, &url, &settings)?;
-    let session = Session::begin(&settings, layers, Plan::default())?;
+    let session = Session::begin(&settings, layers, Plan::default()).await?;
     let call = send(request, &settings, &session, &url, args, max_time);
     let answer = tokio::time::timeout(max_time, call).await.unwrap_or_else(|_elapsed| {
         let message = format!("{}: no answer within {}", url.authority(), Lifespan(max_time));

@@ -27,7 +27,7 @@ pub(crate) async fn run(args: &LoginArgs, layers: &Layers) -> Result<(), Failure
     });
     let renewal = if args.renew { Renewal::Now } else { Renewal::WhenNeeded };
     let asking: Arc<dyn HttpExchange> = Arc::<Announced>::clone(&announced);
-    let session = Session::begin(&settings, layers, Plan { renewal, exchange: Some(asking) })?;
+    let session = Session::begin(&settings, layers, Plan { renewal, exchange: Some(asking) }).await?;
     let begun = SystemClock.now();
     let token = session.token(&settings).await;
     // What is renewed in the background from here on is not what this command says.

@@ -17,7 +17,7 @@ pub(crate) async fn run(args: &LogoutArgs, layers: &Layers) -> Result<(), Failur
     // As the token endpoint of a manager is written.
     let endpoint = url::Url::parse(&identity.token_url.value);
     let endpoint = endpoint.map_err(|error| identity.token_url.origin.fault(&error))?;
-    let inventory = Inventory::open(&layers.cache_to_look_into(&args.place)?, layers)?;
+    let inventory = Inventory::open(&layers.cache_to_look_into(&args.place)?, layers).await?;
     let records = inventory.records().await?.listed;
     let mut removed = Removed::default();
     for record in &records {

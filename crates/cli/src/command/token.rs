@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// Gets a token and prints it.
 pub(crate) async fn run(args: &TokenArgs, layers: &Layers) -> Result<(), Failure> {
     let settings = layers.client(&args.client)?;
-    let session = Session::begin(&settings, layers, Plan::default())?;
+    let session = Session::begin(&settings, layers, Plan::default()).await?;
     let printed = session.token(&settings).await.and_then(|token| match args.output.output {
         Format::Text => output::line(token.access_token()),
         Format::Json => output::json(&document(&token, &settings)),

@@ -1,10 +1,10 @@
 //! The settings of the token cache.
 
-use super::{Found, Layers, Name, Origin, base_directory, found};
+use super::{Found, Layers, Name, Origin, Secrets, base_directory, found};
 use crate::args::{CacheArgs, CachePlaceArgs};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
-use crate::secret_source::SecretSource;
+use jeton::credentials::SecretPlace;
 use jeton::http::TlsRoots;
 use jeton::store::{InvalidStoreKey, KeyRing, RedisStore, StoreKey};
 use std::path::PathBuf;
@@ -47,7 +47,7 @@ pub(crate) enum Kept {
 pub(crate) struct RedisSettings {
     pub(crate) url: Found<String>,
     user: Option<String>,
-    password: Option<Found<SecretSource>>,
+    password: Option<Found<SecretPlace>>,
     ca_file: Option<Found<String>>,
 }
 
@@ -101,15 +101,15 @@ pub(crate) enum CacheKeys {
     /// In a file that is made on first use; `None` when this user has no place for it.
     Made(Option<PathBuf>),
     /// In secrets that are named.
-    Named(NamedKeys),
+    Named(Box<NamedKeys>),
 }
 
 /// Keys in secrets that are named.
 #[derive(Debug)]
 pub(crate) struct NamedKeys {
-    active: Found<SecretSource>,
-    older: Vec<Found<SecretSource>>,
-    names: Option<Found<SecretSource>>,
+    active: Found<SecretPlace>,
+    older: Vec<Found<SecretPlace>>,
+    names: Option<Found<SecretPlace>>,
 }
 
 impl Layers {
@@ -140,7 +140,7 @@ impl Layers {
                 Ok(Kept::InRedis(Box::new(RedisSettings {
                     url: kept,
                     user: user.map(|user| user.value),
-                    password: password.as_ref().map(source).transpose()?,
+                    password: password.as_ref().map(place).transpose()?,
                     ca_file: self.text(
                         &CACHE_CA_FILE,
                         args.ca_file.as_deref(),
@@ -186,55 +186,44 @@ impl Layers {
             let state = base_directory(&self.environment, "XDG_STATE_HOME", ".local/state")?;
             return Ok(CacheKeys::Made(state.map(|dir| dir.join("jeton/cache.key"))));
         };
-        let sources = texts.into_iter().map(|text| source(&found(text, origin.clone())));
+        let sources = texts.into_iter().map(|text| place(&found(text, origin.clone())));
         let mut sources = sources.collect::<Result<Vec<_>, _>>()?.into_iter();
         let Some(active) = sources.next() else { return Ok(CacheKeys::Made(None)) };
-        let names = names.as_ref().map(source).transpose()?;
-        Ok(CacheKeys::Named(NamedKeys { active, older: sources.collect(), names }))
+        let names = names.as_ref().map(place).transpose()?;
+        Ok(CacheKeys::Named(Box::new(NamedKeys { active, older: sources.collect(), names })))
     }
 }
 
-/// The source that is named; a path in the settings file is relative to the directory of that file.
-fn source(text: &Found<String>) -> Result<Found<SecretSource>, Failure> {
-    let source = match text.parse()? {
-        SecretSource::File(path) => {
-            let path = found(path.to_string_lossy().into_owned(), text.origin.clone()).path();
-            SecretSource::File(path)
-        }
-        source @ (SecretSource::Environment(_) | SecretSource::StandardInput) => source,
-    };
-    Ok(Found { value: source, origin: text.origin.clone() })
+/// The place that is named.
+fn place(text: &Found<String>) -> Result<Found<SecretPlace>, Failure> {
+    Ok(Found { value: text.parse()?, origin: text.origin.clone() })
 }
 
 impl CacheSettings {
-    /// How many secrets are read from standard input, which holds one.
-    pub(crate) fn reads_of_standard_input(&self) -> usize {
+    /// Where the secrets are that are read for it.
+    pub(crate) fn secret_places(&self) -> Vec<&SecretPlace> {
         match &self.kept {
-            Kept::InFiles => self.place.reads_of_standard_input(),
+            Kept::InFiles => self.place.secret_places(),
             Kept::InRedis(redis) => {
-                let password = redis.password.iter().filter(|source| is_standard_input(source)).count();
-                password + self.place.reads_of_standard_input()
+                let password = redis.password.iter().map(|place| &place.value);
+                password.chain(self.place.secret_places()).collect()
             }
-            Kept::Nowhere => 0,
+            Kept::Nowhere => Vec::new(),
         }
     }
 }
 
 impl CachePlace {
-    fn reads_of_standard_input(&self) -> usize {
-        let CacheKeys::Named(NamedKeys { active, older, names }) = &self.keys else { return 0 };
-        let all = older.iter().chain(names).chain([active]);
-        all.filter(|source| is_standard_input(source)).count()
+    /// Where the secrets are that are read for it.
+    pub(crate) fn secret_places(&self) -> Vec<&SecretPlace> {
+        let CacheKeys::Named(keys) = &self.keys else { return Vec::new() };
+        keys.older.iter().chain(&keys.names).chain([&keys.active]).map(|place| &place.value).collect()
     }
-}
-
-fn is_standard_input(source: &Found<SecretSource>) -> bool {
-    source.value == SecretSource::StandardInput
 }
 
 impl RedisSettings {
     /// The store, which trusts `roots` unless it has authorities of its own. Asks nobody.
-    pub(crate) fn store(&self, roots: &TlsRoots, layers: &Layers) -> Result<RedisStore, Failure> {
+    pub(crate) async fn store(&self, roots: &TlsRoots, secrets: &Secrets) -> Result<RedisStore, Failure> {
         let roots = match &self.ca_file {
             None => roots.clone(),
             Some(found) => {
@@ -250,7 +239,7 @@ impl RedisSettings {
             builder = builder.user(user);
         }
         if let Some(password) = &self.password {
-            builder = builder.password(password.value.read(layers.environment())?);
+            builder = builder.password(secrets.read(password).await?);
         }
         builder.build().map_err(|error| self.url.origin.fault(&error))
     }
@@ -258,25 +247,27 @@ impl RedisSettings {
 
 impl NamedKeys {
     /// Reads the keys.
-    pub(crate) fn read(&self, layers: &Layers) -> Result<KeyRing, Failure> {
-        let (active, origin) = (read(&self.active, layers)?, &self.active.origin);
+    pub(crate) async fn read(&self, secrets: &Secrets) -> Result<KeyRing, Failure> {
+        let (active, origin) = (read(&self.active, secrets).await?, &self.active.origin);
         let mut ring = KeyRing::new(&active).map_err(|error| unfit(origin, error))?;
-        for source in &self.older {
-            ring = ring.with_older(&read(source, layers)?).map_err(|error| unfit(&source.origin, error))?;
+        for place in &self.older {
+            let older = read(place, secrets).await?;
+            ring = ring.with_older(&older).map_err(|error| unfit(&place.origin, error))?;
         }
         match &self.names {
-            Some(source) => {
-                ring.with_name_key(&read(source, layers)?).map_err(|error| unfit(&source.origin, error))
+            Some(place) => {
+                let names = read(place, secrets).await?;
+                ring.with_name_key(&names).map_err(|error| unfit(&place.origin, error))
             }
             None => Ok(ring),
         }
     }
 }
 
-fn read(source: &Found<SecretSource>, layers: &Layers) -> Result<StoreKey, Failure> {
-    let text = source.value.read(layers.environment())?;
+async fn read(place: &Found<SecretPlace>, secrets: &Secrets) -> Result<StoreKey, Failure> {
+    let text = secrets.read(place).await?;
     StoreKey::parse(&text).map_err(|error| {
-        let message = format!("{}: {}: {error}", source.origin, source.value);
+        let message = format!("{}: {}: {error}", place.origin, place.value);
         Failure::new(ExitCode::Configuration, message)
     })
 }

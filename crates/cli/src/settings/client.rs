@@ -1,22 +1,25 @@
 //! The settings of the commands that ask for tokens.
 
 use super::cache::{self, CacheSettings};
-use super::{Found, Layers, Name, Origin, found, missing};
+use super::{Found, Layers, Name, Origin, Secrets, found, missing};
 use crate::args::{ClientArgs, IdentityArgs};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::lifespan::Lifespan;
-use crate::secret_source::SecretSource;
+use jeton::credentials::{SecretPlace, SecretSource};
 use jeton::http::{PlainHttp, TlsRoots};
-use jeton::{BuildError, ClientAuthMethod, Scope, Secret, TokenKey, TokenManager, TokenManagerBuilder};
+use jeton::{BuildError, ClientAuthMethod, Scope, TokenKey, TokenManager, TokenManagerBuilder};
+use std::sync::Arc;
 use std::time::Duration;
 
 const TOKEN_URL: Name = Name { file: "token_url", environment: "JETON_TOKEN_URL", flag: "--token-url" };
 const CLIENT_ID: Name = Name { file: "client_id", environment: "JETON_CLIENT_ID", flag: "--client-id" };
 const CLIENT_SECRET_FILE: Name =
     Name { file: "client_secret_file", environment: "JETON_CLIENT_SECRET_FILE", flag: "--client-secret" };
+const CLIENT_SECRET: Name =
+    Name { file: "client_secret", environment: "JETON_CLIENT_SECRET", flag: "--client-secret" };
 /// The one variable that holds a secret itself.
-const CLIENT_SECRET_VARIABLE: &str = "JETON_CLIENT_SECRET";
+pub(crate) const CLIENT_SECRET_VARIABLE: &str = CLIENT_SECRET.environment;
 const AUTH_METHOD: Name =
     Name { file: "auth_method", environment: "JETON_AUTH_METHOD", flag: "--auth-method" };
 const SCOPES: Name = Name { file: "scopes", environment: "JETON_SCOPES", flag: "--scope" };
@@ -54,7 +57,7 @@ pub(crate) const CLIENT_VARIABLES: [&str; 18] = [
 #[derive(Debug)]
 pub(crate) struct ClientSettings {
     pub(crate) identity: IdentitySettings,
-    client_secret: SecretSource,
+    pub(crate) client_secret: Found<SecretPlace>,
     auth_method: ClientAuthMethod,
     key: TokenKey,
     /// The scope asked for, which is the one granted when the server does not tell (RFC 6749 §5.1).
@@ -96,8 +99,7 @@ impl Layers {
             network: self.network(&args.network)?,
             cache: self.cache(&args.cache)?,
         };
-        let reading = usize::from(settings.client_secret == SecretSource::StandardInput);
-        if reading + settings.cache.reads_of_standard_input() > 1 {
+        if settings.reads_of_standard_input() > 1 {
             let message = "two secrets cannot both be read from standard input";
             return Err(Failure::new(ExitCode::Configuration, message).hint("name one of them by file:PATH"));
         }
@@ -141,9 +143,10 @@ impl Layers {
         })
     }
 
-    fn client_secret(&self, args: &ClientArgs) -> Result<SecretSource, Failure> {
-        if let Some(source) = &args.client_secret {
-            return found(source, Origin::Flag(CLIENT_SECRET_FILE.flag)).parse();
+    fn client_secret(&self, args: &ClientArgs) -> Result<Found<SecretPlace>, Failure> {
+        if let Some(place) = &args.client_secret {
+            let origin = Origin::Flag(CLIENT_SECRET.flag);
+            return Ok(found(found(place, origin.clone()).parse()?, origin));
         }
         let holds_secret = self.environment.text(CLIENT_SECRET_VARIABLE)?.is_some();
         let names_file = self.environment.text(CLIENT_SECRET_FILE.environment)?.is_some();
@@ -152,12 +155,18 @@ impl Layers {
             return Err(Failure::new(ExitCode::Configuration, message).hint("unset one of them"));
         }
         if holds_secret {
-            return Ok(SecretSource::Environment(CLIENT_SECRET_VARIABLE.to_owned()));
+            let place = SecretPlace::Environment(CLIENT_SECRET_VARIABLE.to_owned());
+            return Ok(found(place, Origin::Environment(CLIENT_SECRET_VARIABLE)));
         }
-        let in_file = self.file.content.client_secret_file.as_ref();
-        match self.text(&CLIENT_SECRET_FILE, None, in_file)? {
-            Some(found) => Ok(SecretSource::File(found.path())),
-            None => Err(
+        let content = &self.file.content;
+        let place = content.client_secret.as_ref().map(|place| self.in_file(&CLIENT_SECRET, place));
+        if let (Some(place), Some(_), false) = (&place, &content.client_secret_file, names_file) {
+            return Err(place.origin.fault(&"client_secret_file is set too; remove one of them"));
+        }
+        match (self.text(&CLIENT_SECRET_FILE, None, content.client_secret_file.as_ref())?, place) {
+            (Some(path), _) => Ok(found(SecretPlace::File(path.value.into()), path.origin)),
+            (None, Some(place)) => Ok(found(place.value.0, place.origin)),
+            (None, None) => Err(
                 Failure::new(ExitCode::Configuration, "the client secret is not set").hint(
                     "give --client-secret env:NAME, file:PATH or - (standard input), set JETON_CLIENT_SECRET_FILE \
                      or JETON_CLIENT_SECRET, or write client_secret_file in the settings file",
@@ -216,16 +225,27 @@ impl Layers {
 }
 
 impl ClientSettings {
-    /// Reads the client secret.
-    pub(crate) fn read_secret(&self, layers: &Layers) -> Result<Secret<String>, Failure> {
-        self.client_secret.read(layers.environment())
+    /// The secrets of these settings.
+    pub(crate) fn secrets(&self, layers: &Layers) -> Secrets {
+        let places = self.secret_places();
+        layers.secrets(&places).asked(&self.network, self.timeout)
     }
 
-    /// The settings of a manager that proves itself with `secret`.
-    pub(crate) fn manager(&self, secret: Secret<String>) -> TokenManagerBuilder {
+    fn secret_places(&self) -> Vec<&SecretPlace> {
+        let mut places = self.cache.secret_places();
+        places.push(&self.client_secret.value);
+        places
+    }
+
+    fn reads_of_standard_input(&self) -> usize {
+        self.secret_places().into_iter().filter(|place| place.reads_standard_input()).count()
+    }
+
+    /// The settings of a manager that proves itself with what `secret` holds.
+    pub(crate) fn manager(&self, secret: Arc<dyn SecretSource>) -> TokenManagerBuilder {
         let IdentitySettings { token_url, client_id } = &self.identity;
         TokenManager::builder(&token_url.value, client_id)
-            .client_secret(secret)
+            .client_secret_source(secret)
             .auth_method(self.auth_method)
             .plain_http(self.network.plain_http.clone())
             .tls_roots(self.network.tls_roots.clone())
@@ -257,7 +277,7 @@ impl ClientSettings {
 
     /// Whether a secret is read from standard input, which then holds nothing else.
     pub(crate) fn takes_standard_input(&self) -> bool {
-        self.client_secret == SecretSource::StandardInput || self.cache.reads_of_standard_input() > 0
+        self.reads_of_standard_input() > 0
     }
 }
 

@@ -1,8 +1,9 @@
 //! What is wrong with a settings file, told without acting on it.
 
+use super::Layers;
 use super::file::SettingsFile;
-use super::{Environment, Layers};
 use crate::args::{CacheArgs, ClientArgs, IdentityArgs, NetworkArgs, ServerArgs};
+use jeton::credentials::Environment;
 use std::path::Path;
 
 /// Reads `text` as the settings file `jeton.toml`, and gives what would be told of it on stderr: as TOML, as the

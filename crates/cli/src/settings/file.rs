@@ -3,6 +3,7 @@
 use super::Origin;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
+use jeton::credentials::{InvalidPlace, SecretPlace};
 use jeton_proto::wire::error_response::printable;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ pub(crate) struct SettingsFile {
 pub(super) struct Content {
     pub(super) token_url: Option<Spanned<String>>,
     pub(super) client_id: Option<Spanned<String>>,
+    pub(super) client_secret: Option<Spanned<PlaceOfSecret>>,
     pub(super) client_secret_file: Option<Spanned<String>>,
     pub(super) auth_method: Option<Spanned<String>>,
     pub(super) scopes: Option<Spanned<Vec<String>>>,
@@ -58,6 +60,19 @@ pub(super) struct ServerSection {
     pub(super) default_audience: Option<Spanned<String>>,
     pub(super) signing_algorithm: Option<Spanned<String>>,
     pub(super) longest_token_lifetime: Option<Spanned<String>>,
+}
+
+/// Where a secret is. A secret itself is refused with the place at which it stands, whatever the file is read for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct PlaceOfSecret(pub(super) SecretPlace);
+
+impl TryFrom<String> for PlaceOfSecret {
+    type Error = InvalidPlace;
+
+    fn try_from(text: String) -> Result<Self, InvalidPlace> {
+        text.parse().map(Self)
+    }
 }
 
 impl SettingsFile {
@@ -105,7 +120,7 @@ fn syntax_failure(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
     };
     let message = format!("{}:{line}:{column}: {what}", path.display());
     let failure = Failure::new(ExitCode::Configuration, message);
-    if what.contains("unknown field `client_secret`") {
+    if what.starts_with("it must say where the secret is") {
         return failure
             .hint("secrets are not written in the settings file; write client_secret_file = \"PATH\"");
     }

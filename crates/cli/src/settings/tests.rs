@@ -28,7 +28,7 @@ fn flags_win_over_the_environment_and_the_environment_over_the_file() {
     };
     let from_file = told(&[], &[]);
     assert!(from_file.contains("https://file/token") && from_file.contains("\"file\""), "{from_file}");
-    assert!(from_file.contains("File(\"/etc/secret\")"), "relative to the settings file: {from_file}");
+    assert!(from_file.contains("File(\"secret\"), origin: File { path: \"/etc/jeton.toml\""), "{from_file}");
     let variables = [("JETON_TOKEN_URL", "https://environment/token"), ("JETON_SCOPES", "c")];
     let from_environment = told(&variables, &[]);
     assert!(from_environment.contains("https://environment/token"));

@@ -1,8 +1,10 @@
 //! The three layers of settings, as the program reads them.
 
 use crate::api::Api;
-use crate::process::{Home, Registered};
+use crate::process::{Home, Registered, finish};
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 const TOKEN: &str = r#"{"access_token":"t","token_type":"Bearer","expires_in":60}"#;
 
@@ -52,7 +54,7 @@ fn a_key_that_is_not_known_is_refused_with_file_line_and_column() {
     home.run(&["token"]).failed(5, &[&format!("{path}:3:3: unknown field `tokn_url`"), "`token_url`"]);
     home.write(".config/jeton/jeton.toml", "client_secret = \"canary\"\n");
     let literal = home.run(&["token"]);
-    literal.failed(5, &["client_secret_file"]);
+    literal.failed(5, &[&format!("{path}:1:17: it must say where the secret is"), "client_secret_file"]);
     assert!(!literal.stderr.contains("canary"), "{literal}");
 }
 
@@ -72,14 +74,91 @@ fn the_secret_comes_from_each_of_its_sources() {
     home.run_reading(&format!("{secret}\n"), &variables, &["token", "--client-secret", "-"]).done();
     let with_path = [variables[0], variables[1], ("JETON_CLIENT_SECRET_FILE", path.as_str())];
     home.run_with(&with_path, &["token"]).done();
-    let unknown = home.run_with(&variables, &["token", "--client-secret", "cmd:pass show canary"]);
-    unknown.failed(2, &["cmd:", "env:NAME"]);
-    assert!(!unknown.stderr.contains("canary"));
+    let command = format!("cmd:sed -n 1p '{path}'");
+    home.run_with(&variables, &["token", "--client-secret", &command]).done();
+    let directory = home.path().to_str().unwrap();
+    let with_directory = [variables[0], variables[1], ("CREDENTIALS_DIRECTORY", directory)];
+    home.run_with(&with_directory, &["token", "--client-secret", "systemd:secret"]).done();
+    let bash =
+        format!("exec '{}' token --client-secret file:<(printf %s \"$OTHER\")", env!("CARGO_BIN_EXE_jeton"));
+    let mut piped = Command::new("bash");
+    piped.args(["-c", &bash]).env_clear().env("HOME", home.path()).envs(variables);
+    finish(piped).done();
 
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     let open = home.run_with(&with_path, &["token"]);
     open.done();
-    assert!(open.stderr.contains("warning: every user") && open.stderr.contains("chmod o-r"), "{open}");
+    assert!(
+        open.stderr.contains("WARN") && open.stderr.contains("every user of this machine can read"),
+        "{open}"
+    );
+    assert!(open.stderr.contains("chmod o-r") && open.stderr.lines().count() == 1, "{open}");
+}
+
+#[test]
+fn a_source_that_gives_no_secret_ends_with_the_code_of_its_fault() {
+    let home = Home::new();
+    let api = Api::answering("200 OK", TOKEN);
+    let url = api.url("/");
+    let failed = |place: &str, code: i32, words: &[&str]| {
+        let begun = Instant::now();
+        let args =
+            ["token", "--token-url", &url, "--client-id", "c", "--timeout", "2s", "--client-secret", place];
+        let ended = home.run(&args);
+        ended.failed(code, words);
+        assert!(!ended.stderr.contains("canary"), "{ended}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{ended}");
+    };
+    failed("canary", 2, &["--client-secret: it must say where", "cmd:PROGRAM"]);
+    failed("op:canary", 2, &["--client-secret: secrets cannot be read by op:", "env:NAME"]);
+    failed("cmd:echo canary | head", 2, &["--client-secret: cmd: there is no shell"]);
+    failed("env:NONE", 5, &["the environment variable NONE: it is not set"]);
+    failed("systemd:x", 5, &["the systemd credential x", "LoadCredential=x:PATH"]);
+    failed("cmd:no-such-program-here", 5, &["no-such-program-here: there is no such program"]);
+    failed("cmd:sh -c 'echo canary >&2; exit 7'", 5, &["exit status 7", "by hand"]);
+    failed("cmd:sleep 600", 4, &["the secret from the command sleep", "within 2s", "--timeout"]);
+    let pipe = home.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .unwrap();
+    failed(&format!("file:{}", pipe.display()), 4, &["pipe: it gave nothing within 2s"]);
+    assert!(api.asked().is_empty());
+}
+
+#[test]
+fn the_settings_file_names_a_source_and_paths_in_it_are_relative_to_it() {
+    let registered = Registered::new();
+    let [url, id, _] = registered.variables();
+    let home = &registered.home;
+    let config = |secret: &str| {
+        let text = format!("token_url = \"{}\"\nclient_id = \"{}\"\n{secret}\n", url.1, id.1);
+        home.write("etc/jeton.toml", &text)
+    };
+    let path = home.write("etc/secret", &format!("{}\n", registered.secret));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    for secret in [
+        "client_secret = \"file:secret\"",
+        "client_secret_file = \"secret\"",
+        "client_secret = \"cmd:cat ./secret\"",
+    ] {
+        let config = config(secret);
+        home.run(&["--config", "etc/jeton.toml", "token", "--no-cache"]).done();
+        home.run(&["--config", &config, "token", "--no-cache"]).done();
+    }
+    // A command does not get the secrets of this one.
+    let config = config("client_secret = \"cmd:sh -c 'test -z \\\"$KEY\\\" && cat secret'\"");
+    let key = "0123456789abcdef".repeat(4);
+    let keyed = ["--config", &config, "token", "--cache-key", "env:KEY"];
+    home.run_with(&[("KEY", &key)], &keyed).done();
+    // The environment wins; of two in the file neither does.
+    home.run_with(&[("JETON_CLIENT_SECRET", "wrong")], &keyed[..3]).failed(3, &["invalid_client"]);
+    let two = config_of_two(home);
+    home.run(&["--config", &two, "token"])
+        .failed(5, &["jeton.toml:3:17: client_secret: client_secret_file is set too"]);
+}
+
+fn config_of_two(home: &Home) -> String {
+    let text = "token_url = \"http://127.0.0.1:1/\"\nclient_id = \"c\"\nclient_secret = \"env:A\"\nclient_secret_file = \"a\"\n";
+    home.write("etc/jeton.toml", text)
 }
 
 #[test]
