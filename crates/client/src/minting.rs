@@ -18,8 +18,9 @@ use tokio::time::Instant;
 
 /// How many token requests one flight makes at most, besides those that try another credential.
 const MAX_ATTEMPTS: u32 = 3;
-/// How many other credentials one flight tries at most: what the source holds by now, and the one before it.
-const MAX_OTHER_CREDENTIALS: u32 = 2;
+/// How many other credentials one flight tries at most: what the source holds by now, which may change again while the request is
+/// on its way, and the one before it.
+const MAX_OTHER_CREDENTIALS: u32 = 4;
 /// The least pause after a token that had expired: `expires_in` is told in whole seconds, so a token in its last second
 /// looks so until it is dead and the server makes another.
 const EXPIRED_TOKEN_PAUSE: Duration = Duration::from_secs(1);
@@ -44,13 +45,19 @@ pub(crate) async fn mint(seat: &Seat) -> Result<Arc<CachedToken>, Mishap> {
         let in_force = in_force.map_err(|error| Mishap::of(error, engine.credentials.generation()))?;
         engine.watch_credential();
         let with = in_force.generation;
-        let error = match attempt_once(seat, &in_force, deadline, attempt).await? {
-            Ok(token) => return Ok(token),
-            Err(error) => error,
+        let error = match attempt_once(seat, &in_force, deadline, attempt).await {
+            Ok(Ok(token)) => return Ok(token),
+            Ok(Err(error)) => error,
+            // Somebody else's request was refused with this credential in the meantime: there may be another by now.
+            Err(_) if others < MAX_OTHER_CREDENTIALS && overtaken(&engine, with, deadline).await => {
+                others += 1;
+                continue;
+            }
+            Err(unsent) => return Err(unsent),
         };
         let mishap = Mishap::of(error, with);
         if mishap.failure.class == FailureClass::Credential && others < MAX_OTHER_CREDENTIALS {
-            let asking = if others == 0 { Asking::TheSource } else { Asking::Nobody };
+            let asking = engine.credentials.whom_to_ask();
             others += 1;
             if engine.credentials.replacing(with, asking, left_until(deadline)).await.is_some() {
                 tracing::info!("the credential was replaced, trying the new one");
@@ -76,6 +83,12 @@ pub(crate) async fn mint(seat: &Seat) -> Result<Arc<CachedToken>, Mishap> {
         }
         attempt += 1;
     }
+}
+
+/// Whether the credential `with` was refused, and another one is in force.
+async fn overtaken(engine: &Engine, with: CredentialGeneration, deadline: Instant) -> bool {
+    let refused = engine.gatekeeper.refused(with, engine.clock.moment()).is_some();
+    refused && engine.credentials.is_newer_than(with, left_until(deadline)).await
 }
 
 /// One token request, when its turn has come and the way is free: the outer error is a request that was not sent.

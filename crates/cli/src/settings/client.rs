@@ -260,6 +260,10 @@ impl ClientSettings {
             BuildError::ClientId
             | BuildError::ClientSecret
             | BuildError::TwoSecrets
+            | BuildError::TwoCredentials { .. }
+            | BuildError::MethodMismatch { .. }
+            | BuildError::MutualTlsWithoutTls
+            | BuildError::CredentialSpan { .. }
             | BuildError::NoRuntime
             | BuildError::TooManyKeys { .. }
             | BuildError::AnotherEndpoint

@@ -39,8 +39,10 @@ struct Held {
     since: Option<Timestamp>,
     /// Counts what was put in force by hand, which is newer than what a read that is under way will tell.
     replaced: u64,
-    /// Counts the reads that came to an end, so that whoever waited for one takes what it brought.
-    reads: u64,
+    /// Counts the reads that have begun.
+    begun: u64,
+    /// Which of them came to an end last, so that whoever waited for one takes what it brought.
+    ended: u64,
     /// When the last one began.
     reading_since: Option<Instant>,
     /// How the last one failed.
@@ -60,6 +62,15 @@ impl Held {
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much longer a read may hold the others up: after that its task is on a runtime that nobody drives.
 const OVERDUE: Duration = Duration::from_secs(1);
+
+/// Which reads of the source serve who wants it read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Serves {
+    /// One that is under way too: there is nothing in hand.
+    AnyRead,
+    /// One that begins from now on: what was read before may be what was refused.
+    LaterReads,
+}
 
 /// Whether a credential that was refused is looked up once more before the next one is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +110,8 @@ impl Credentials {
             succession: Succession::default(),
             since: None,
             replaced: 0,
-            reads: 0,
+            begun: 0,
+            ended: 0,
             reading_since: None,
             failure: None,
             told_due: None,
@@ -134,7 +146,8 @@ impl Credentials {
     pub(crate) async fn in_force(&self, within: Duration) -> Result<InForce, TokenError> {
         let known = lock(&self.held).succession.in_force().is_some();
         let read = match (known, self.reread()) {
-            (false, _) | (true, Reread::BeforeEachRequest) => self.read_source(within).await,
+            (false, _) => self.read_source(Serves::AnyRead, within).await,
+            (true, Reread::BeforeEachRequest) => self.read_source(Serves::LaterReads, within).await,
             (true, Reread::WhenRefused | Reread::Periodically) => Ok(()),
         };
         let now = self.clock.moment();
@@ -149,6 +162,12 @@ impl Credentials {
         }
     }
 
+    /// Whom to ask when the credential in force is refused: nobody where it is the previous one, since the source was asked when the
+    /// current one was.
+    pub(crate) fn whom_to_ask(&self) -> Asking {
+        if lock(&self.held).succession.is_on_previous() { Asking::Nobody } else { Asking::TheSource }
+    }
+
     /// The credential to try in place of the one of `refused`: another one that the source holds by now, else the previous one.
     /// Takes `within` at most.
     pub(crate) async fn replacing(
@@ -159,7 +178,7 @@ impl Credentials {
     ) -> Option<InForce> {
         if asking == Asking::TheSource
             && self.generation() == refused
-            && let Err(error) = self.read_source(within).await
+            && let Err(error) = self.read_source(Serves::LaterReads, within).await
         {
             tracing::warn!(%error, "the client secret was refused, and its source cannot be read");
         }
@@ -167,6 +186,16 @@ impl Credentials {
         let mut held = lock(&self.held);
         held.succession = held.succession.refused(refused, now);
         held.in_force().filter(|in_force| in_force.generation > refused)
+    }
+
+    /// Whether another credential is in force than the one of `with`, or its source holds another by now.
+    pub(crate) async fn is_newer_than(&self, with: CredentialGeneration, within: Duration) -> bool {
+        if self.generation() == with
+            && let Err(error) = self.read_source(Serves::LaterReads, within).await
+        {
+            tracing::debug!(%error, "the source of a refused credential cannot be read");
+        }
+        self.generation() > with
     }
 
     /// Notes that the server took the credential of the generation `of`.
@@ -190,7 +219,7 @@ impl Credentials {
     /// Reads the source again, in the background; whether another credential is in force since.
     pub(crate) async fn look(&self) -> Result<bool, TokenError> {
         let before = self.generation();
-        self.read_source(READ_TIMEOUT).await?;
+        self.read_source(Serves::LaterReads, READ_TIMEOUT).await?;
         Ok(self.generation() != before)
     }
 
@@ -213,35 +242,41 @@ impl Credentials {
         due && !told
     }
 
-    /// Reads the source, or waits for the read that is under way and shares its outcome: many keys at once ask it once.
-    async fn read_source(&self, within: Duration) -> Result<(), TokenError> {
+    /// Reads the source, or waits for a read that serves as well and shares its outcome: many keys at once ask it once.
+    async fn read_source(&self, serves: Serves, within: Duration) -> Result<(), TokenError> {
         let Some(source) = &self.source else {
             return Ok(());
         };
         let deadline = Instant::now() + within.min(READ_TIMEOUT);
-        let (reads, replaced, overdue_at) = {
+        let (serves_after, replaced, overdue_at) = {
             let held = lock(&self.held);
             let overdue_at = held.reading_since.map(|since| since + READ_TIMEOUT + OVERDUE);
-            (held.reads, held.replaced, overdue_at)
+            let serves_after = match serves {
+                Serves::AnyRead => held.ended,
+                Serves::LaterReads => held.begun,
+            };
+            (serves_after, held.replaced, overdue_at)
         };
         let until = overdue_at.map_or(deadline, |overdue_at| overdue_at.min(deadline));
         let _turn = tokio::time::timeout_at(until, self.reading.lock()).await;
-        {
+        let serial = {
             let mut held = lock(&self.held);
-            if held.reads != reads {
+            if held.ended > serves_after {
                 return held.failure.clone().map_or(Ok(()), Err);
             }
             if deadline <= Instant::now() {
                 return Err(unavailable(too_late()));
             }
             held.reading_since = Some(Instant::now());
-        }
+            held.begun += 1;
+            held.begun
+        };
         let read = tokio::time::timeout_at(deadline, source.read()).await;
         let read = read.unwrap_or_else(|_elapsed| Err(too_late()));
         let replaced_meanwhile = lock(&self.held).replaced != replaced;
         let taken = read.and_then(|reading| if replaced_meanwhile { Ok(()) } else { self.take(reading) });
         let mut held = lock(&self.held);
-        held.reads = held.reads.wrapping_add(1);
+        held.ended = held.ended.max(serial);
         let before = std::mem::replace(&mut held.failure, taken.err().map(unavailable));
         let Some(failure) = held.failure.clone() else { return Ok(()) };
         let goes_on = held.succession.in_force().is_some();

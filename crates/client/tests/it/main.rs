@@ -11,6 +11,7 @@
 
 mod attack;
 mod bearer;
+mod discovery;
 mod fleet;
 mod foreign;
 mod lifecycle;

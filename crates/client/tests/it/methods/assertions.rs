@@ -1,15 +1,15 @@
 //! `client_secret_jwt`, `private_key_jwt`, and assertions that somebody else made (RFC 7523).
 
+use crate::methods::part;
 use crate::support::{Behaviour, Endpoint, InMemory, VirtualClock, key, refusal, secs};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jeton::credentials::{AssertionSettings, Reread, SecretFuture, SecretReading};
 use jeton::{
     ClientAuthMethod, Clock as _, Secret, SecretSource, TokenKey, TokenManager, TokenManagerBuilder,
 };
 use jeton_proto::jose::jwk::SigningKey;
 use jeton_proto::jose::jws::{Algorithm, UnverifiedJws};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 
@@ -25,11 +25,6 @@ fn builder(endpoint: &Arc<Endpoint>) -> TokenManagerBuilder {
 fn parameters(endpoint: &Endpoint) -> BTreeMap<String, String> {
     let body = endpoint.last_body.lock().unwrap().clone();
     form_urlencoded::parse(body.as_bytes()).into_owned().collect()
-}
-
-fn part(assertion: &str, number: usize) -> Value {
-    let part = assertion.split('.').nth(number).unwrap();
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
 }
 
 /// The assertion of the last request, which has nothing of any other method beside it.

@@ -1,7 +1,7 @@
 //! A secret file that is replaced a thousand times while tokens are asked for, and the old secret revoked shortly after.
 
 use crate::support::socket::{Server, text};
-use crate::support::{basic, millis, secs};
+use crate::support::{basic, millis};
 use jeton::credentials::FileSource;
 use jeton::{QuotaPolicy, TokenKey, TokenManager};
 use std::collections::HashMap;
@@ -13,16 +13,19 @@ use tokio::time::sleep;
 
 const ROTATIONS: u32 = 1000;
 const CALLERS: u64 = 8;
-/// For how long the old secret is taken after the new one is in the file.
-const OVERLAP: Duration = millis(2);
+/// For how long an old secret is taken after the next one is in the file.
+const OVERLAP: Duration = Duration::from_millis(20);
+/// The time from one rotation to the next.
+const PERIOD: Duration = Duration::from_millis(10);
 /// What the documentation says: from the next token request on. A request that was being made when the file changed may take this long
 /// to arrive on a loaded machine.
-const STATED: Duration = secs(2);
+const STATED: Duration = Duration::from_secs(2);
 
 /// The secrets that are taken, and since when an old one is not to be seen any more.
 #[derive(Default)]
 struct Books {
-    taken: Vec<String>,
+    /// With the time from which they are not taken any more.
+    taken: Vec<(String, Option<Instant>)>,
     replaced_at: HashMap<String, Instant>,
     latest_use: Duration,
     refused: u64,
@@ -34,7 +37,9 @@ impl Books {
         if let Some(replaced_at) = self.replaced_at.get(authorization) {
             self.latest_use = self.latest_use.max(replaced_at.elapsed());
         }
-        let taken = self.taken.iter().any(|taken| taken == authorization);
+        let now = Instant::now();
+        self.taken.retain(|(_, until)| until.is_none_or(|until| now < until));
+        let taken = self.taken.iter().any(|(taken, _)| taken == authorization);
         self.refused += u64::from(!taken);
         taken
     }
@@ -48,13 +53,16 @@ fn replace(path: &Path, secret: &str) {
 
 async fn rotate(path: &Path, books: &Mutex<Books>) {
     for number in 1..=ROTATIONS {
-        let (old, new) = (format!("secret-{}", number - 1), format!("secret-{number}"));
-        books.lock().unwrap().taken.push(basic(&new));
+        let (old, new) = (basic(&format!("secret-{}", number - 1)), format!("secret-{number}"));
+        books.lock().unwrap().taken.push((basic(&new), None));
         replace(path, &new);
-        books.lock().unwrap().replaced_at.insert(basic(&old), Instant::now());
-        sleep(OVERLAP).await;
-        books.lock().unwrap().taken.retain(|taken| *taken != basic(&old));
-        sleep(millis(4)).await;
+        let now = Instant::now();
+        let mut books = books.lock().unwrap();
+        let revoked = books.taken.iter_mut().filter(|(taken, _)| *taken == old);
+        revoked.for_each(|(_, until)| *until = Some(now + OVERLAP));
+        books.replaced_at.insert(old, now);
+        drop(books);
+        sleep(PERIOD).await;
     }
 }
 
@@ -77,7 +85,7 @@ async fn r4_3_a_thousand_rotations_of_a_file_under_load_fail_no_call() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("client-secret");
     replace(&path, "secret-0");
-    let books = Arc::new(Mutex::new(Books { taken: vec![basic("secret-0")], ..Books::default() }));
+    let books = Arc::new(Mutex::new(Books { taken: vec![(basic("secret-0"), None)], ..Books::default() }));
     let judge = Arc::clone(&books);
     let server = Server::start(move |count, request, _| {
         let authorization = request.headers()["authorization"].to_str().unwrap();
