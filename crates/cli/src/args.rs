@@ -157,7 +157,7 @@ pub(crate) struct ClientNameArgs {
 pub(crate) struct ClientArgs {
     #[command(flatten)]
     pub(crate) identity: IdentityArgs,
-    /// Where the secret is: env:NAME, file:PATH or - for standard input
+    /// Where the secret is: env:NAME, file:PATH, - for standard input, 'cmd:PROGRAM ARGUMENT ...' or systemd:NAME
     /// [env: JETON_CLIENT_SECRET (the secret itself) or JETON_CLIENT_SECRET_FILE (a path)]
     #[arg(long, value_name = "SOURCE")]
     pub(crate) client_secret: Option<String>,

@@ -27,7 +27,7 @@ pub(crate) struct RedisArgs {
     /// With Redis: the user to log in as [env: JETON_CACHE_USER]
     #[arg(id = "cache_user", long = "cache-user", value_name = "USER")]
     pub(crate) user: Option<String>,
-    /// With Redis: where the password is: env:NAME, file:PATH or - [env: JETON_CACHE_PASSWORD]
+    /// With Redis: where the password is, as for --client-secret [env: JETON_CACHE_PASSWORD]
     #[arg(id = "cache_password", long = "cache-password", value_name = "SOURCE")]
     pub(crate) password: Option<String>,
     /// With rediss: the certificate authorities to trust, as a PEM file [env: JETON_CACHE_CA_FILE; default: those of --ca-file]
@@ -42,7 +42,7 @@ pub(crate) struct CachePlaceArgs {
     /// The directory of the cache, for its owner alone [env: JETON_CACHE_DIR; default: jeton in $XDG_CACHE_HOME or ~/.cache]
     #[arg(id = "cache_dir", long = "cache-dir", value_name = "DIR")]
     pub(crate) dir: Option<String>,
-    /// A key that what is kept is encrypted with: env:NAME, file:PATH or -, 64 hexadecimal digits, as `openssl rand -hex 32`
+    /// Where a key is that what is kept is encrypted with, as for --client-secret: 64 hexadecimal digits, as `openssl rand -hex 32`
     /// makes them; may be repeated: the first encrypts, all decrypt [env: JETON_CACHE_KEYS, space-delimited; default: a
     /// key file that is made on first use, jeton/cache.key in $XDG_STATE_HOME or ~/.local/state]
     #[arg(id = "cache_keys", long = "cache-key", value_name = "SOURCE")]

@@ -169,7 +169,7 @@ impl Layers {
             (None, None) => Err(
                 Failure::new(ExitCode::Configuration, "the client secret is not set").hint(
                     "give --client-secret env:NAME, file:PATH or - (standard input), set JETON_CLIENT_SECRET_FILE \
-                     or JETON_CLIENT_SECRET, or write client_secret_file in the settings file",
+                     or JETON_CLIENT_SECRET, or write client_secret_file or client_secret in the settings file",
                 ),
             ),
         }
