@@ -6,10 +6,13 @@
 )]
 
 mod cache;
+mod profile;
 
 pub(crate) use cache::{
     CacheArgs, CacheCommand, CacheCommandArgs, CachePlaceArgs, ClearCacheArgs, ListCacheArgs, ShowCacheArgs,
 };
+
+pub(crate) use profile::{CheckProfilesArgs, ListProfilesArgs, ProfileCommand, ProfileCommandArgs};
 
 use crate::exit_code;
 use crate::output::Format;
@@ -57,6 +60,8 @@ pub(crate) enum Command {
     Logout(LogoutArgs),
     /// List, show and clear the tokens that are kept; the tokens themselves are not shown
     Cache(CacheCommandArgs),
+    /// List and check the profiles, the tables [client.NAME] of the settings file
+    Profile(ProfileCommandArgs),
     /// Show what is in a token, without verifying it
     Inspect(InspectArgs),
     /// Run a server and a guarded API on this machine, and prove that the token handling works
@@ -190,6 +195,10 @@ pub(crate) struct ClientArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Authorization server")]
 pub(crate) struct IdentityArgs {
+    /// The profile [client.NAME] of the settings file. Which client asks, and its secret, then come from flags and the file, and
+    /// not from the environment [env: JETON_CLIENT]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) client: Option<String>,
     /// The token endpoint [env: JETON_TOKEN_URL]
     #[arg(long, value_name = "URL")]
     pub(crate) token_url: Option<String>,

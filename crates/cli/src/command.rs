@@ -6,6 +6,7 @@ mod client;
 mod inspect;
 mod login;
 mod logout;
+mod profile;
 mod sandbox;
 mod serve;
 mod token;
@@ -25,6 +26,7 @@ pub(crate) async fn run(command: Command, layers: &Layers) -> Result<std::proces
         Command::Login(args) => login::run(&args, layers).await,
         Command::Logout(args) => logout::run(&args, layers).await,
         Command::Cache(args) => cache::run(&args, layers).await,
+        Command::Profile(args) => profile::run(&args, layers).await,
         Command::Inspect(args) => inspect::run(&args, layers).await,
         Command::Sandbox(args) => return sandbox::run(&args).await,
     }

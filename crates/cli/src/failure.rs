@@ -7,22 +7,30 @@ use std::error::Error;
 use std::io::{self, Write as _};
 
 /// A failure. Nothing secret is in it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     code: ExitCode,
     message: Option<String>,
     hint: Option<String>,
+    place: Option<Place>,
+}
+
+/// Where in the settings file something is wrong, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
 }
 
 impl Failure {
     /// A failure with a message in lower case and without full stop.
     pub(crate) fn new(code: ExitCode, message: impl Into<String>) -> Self {
-        Self { code, message: Some(message.into()), hint: None }
+        Self { code, message: Some(message.into()), hint: None, place: None }
     }
 
     /// An end of which there is nothing to say: what was to be said has been, or nobody listens.
     pub(crate) const fn quiet(code: ExitCode) -> Self {
-        Self { code, message: None, hint: None }
+        Self { code, message: None, hint: None, place: None }
     }
 
     /// Tells the failure at once, and leaves its exit code.
@@ -40,6 +48,27 @@ impl Failure {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Says where in the settings file.
+    pub(crate) const fn at(mut self, line: usize, column: usize) -> Self {
+        self.place = Some(Place { line, column });
+        self
+    }
+
+    /// The message, if there is something to say.
+    pub(crate) fn message(&self) -> Option<&str> {
+        self.message.as_deref()
+    }
+
+    /// What to do, where that is known.
+    pub(crate) fn what_to_do(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Where in the settings file.
+    pub(crate) const fn place(&self) -> Option<Place> {
+        self.place
     }
 
     /// The exit code.

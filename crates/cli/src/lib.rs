@@ -51,6 +51,19 @@ fn run(cli: Cli) -> Result<std::process::ExitCode, Failure> {
     let environment = Environment::of_process();
     logging::begin(&cli.global, &environment, default_log_level(&cli.command))?;
     let layers = Layers::load(&cli.global, environment)?;
+    match &cli.command {
+        // It tells all that is wrong with the settings file.
+        Command::Profile(_) => {}
+        Command::Serve(_)
+        | Command::Client(_)
+        | Command::Token(_)
+        | Command::Call(_)
+        | Command::Login(_)
+        | Command::Logout(_)
+        | Command::Cache(_)
+        | Command::Inspect(_)
+        | Command::Sandbox(_) => layers.sound()?,
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -70,7 +83,9 @@ fn default_log_level(command: &Command) -> &'static str {
         Command::Serve(_) => "info",
         Command::Call(_) => "error,jeton::bearer=warn,jeton::credentials=warn",
         // Such as that every user of the machine can read a secret.
-        Command::Token(_) | Command::Login(_) | Command::Cache(_) => "error,jeton::credentials=warn",
+        Command::Token(_) | Command::Login(_) | Command::Cache(_) | Command::Profile(_) => {
+            "error,jeton::credentials=warn"
+        }
         // What is refused in the sandbox is refused on purpose.
         Command::Client(_) | Command::Logout(_) | Command::Inspect(_) | Command::Sandbox(_) => "error",
     }

@@ -37,8 +37,8 @@ impl Session {
         plan: Plan,
     ) -> Result<Self, Failure> {
         let secrets = settings.secrets(layers);
-        let source = secrets.open(&settings.client_secret)?;
-        let reading = secrets.read_from(&settings.client_secret, source.as_ref()).await?;
+        let source = secrets.open(&settings.credential.client_secret)?;
+        let reading = secrets.read_from(&settings.credential.client_secret, source.as_ref()).await?;
         let opened = cache::open(&settings.cache, &settings.network.tls_roots, &secrets).await?;
         let secret = reading.current.clone();
         let mut builder = settings.manager(Arc::new(ReadAhead::new(reading, source)));

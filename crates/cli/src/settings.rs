@@ -4,13 +4,18 @@ mod cache;
 mod client;
 mod faults;
 mod file;
+mod profile;
 mod secrets;
+mod section;
 mod server;
 
 pub(crate) use cache::{CacheKeys, CachePlace, CacheSettings, Kept, RedisSettings};
-pub(crate) use client::{CLIENT_VARIABLES, ClientSettings, IdentitySettings, NetworkSettings};
+pub(crate) use client::{ClientSettings, IdentitySettings, NetworkSettings, timeout};
+pub(crate) use faults::Faults;
 pub use faults::settings_faults;
+pub(crate) use profile::{ClientLayers, ProfileName, ProfileSummary};
 pub(crate) use secrets::{ReadAhead, Secrets};
+pub(crate) use section::CLIENT_VARIABLES;
 pub(crate) use server::ListenAddress;
 
 use crate::args::GlobalArgs;
@@ -60,7 +65,11 @@ impl Origin {
             Self::Flag(_) => ExitCode::Usage,
             Self::Environment(_) | Self::File { .. } => ExitCode::Configuration,
         };
-        Failure::new(code, format!("{self}: {what}"))
+        let failure = Failure::new(code, format!("{self}: {what}"));
+        match self {
+            Self::File { line, column, .. } => failure.at(*line, *column),
+            Self::Flag(_) | Self::Environment(_) => failure,
+        }
     }
 }
 
@@ -125,6 +134,36 @@ impl Layers {
         Ok(Self { file, environment })
     }
 
+    /// That nothing is wrong with the settings file outside of its profiles. Of a profile that is told when it is chosen, so that
+    /// a fault in one does not stop the others.
+    pub(crate) fn sound(&self) -> Result<(), Failure> {
+        match self.file.faults.iter().find(|fault| fault.profile.is_none()) {
+            Some(fault) => Err(fault.failure.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the settings file is, if there is one.
+    pub(crate) fn settings_file(&self) -> Option<&Path> {
+        self.file.path()
+    }
+
+    /// What is wrong in the settings file: in the table of a profile, or outside of all of them.
+    pub(crate) fn faults_in_file(&self, profile: Option<&ProfileName>) -> impl Iterator<Item = &Failure> {
+        let faults = self.file.faults.iter().filter(move |fault| fault.profile.as_ref() == profile);
+        faults.map(|fault| &fault.failure)
+    }
+
+    /// That there is no settings file, where one is wanted.
+    pub(crate) fn no_settings_file(&self) -> Failure {
+        let hint = match default_path(&self.environment) {
+            Ok(Some(path)) => format!("write {}, or name a file by --config or JETON_CONFIG", path.display()),
+            Ok(None) | Err(_) => "name a file by --config or JETON_CONFIG".to_owned(),
+        };
+        let message = "there is no settings file, and so there are no profiles";
+        Failure::new(ExitCode::Configuration, message).hint(hint)
+    }
+
     /// A setting that is one text.
     fn text(
         &self,
@@ -137,25 +176,6 @@ impl Layers {
         }
         if let Some(value) = self.environment.text(name.environment)? {
             return Ok(Some(found(value, Origin::Environment(name.environment))));
-        }
-        Ok(in_file.map(|spanned| self.in_file(name, spanned)))
-    }
-
-    /// A setting that is a list; in the environment its items are divided by `separators`.
-    fn list(
-        &self,
-        name: &Name,
-        flags: &[String],
-        separators: &[char],
-        in_file: Option<&Spanned<Vec<String>>>,
-    ) -> Result<Option<Found<Vec<String>>>, Failure> {
-        if !flags.is_empty() {
-            return Ok(Some(found(flags.to_owned(), Origin::Flag(name.flag))));
-        }
-        if let Some(text) = self.environment.text(name.environment)? {
-            let items = text.split(separators).filter(|item| !item.is_empty());
-            let items = items.map(str::to_owned).collect();
-            return Ok(Some(found(items, Origin::Environment(name.environment))));
         }
         Ok(in_file.map(|spanned| self.in_file(name, spanned)))
     }

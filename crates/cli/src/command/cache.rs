@@ -22,7 +22,8 @@ pub(crate) async fn run(args: &CacheCommandArgs, layers: &Layers) -> Result<(), 
 }
 
 async fn list(args: &ListCacheArgs, layers: &Layers) -> Result<(), Failure> {
-    let inventory = Inventory::open(&layers.cache_to_look_into(&args.place)?, layers).await?;
+    let inventory =
+        Inventory::open(&layers.without_profile().cache_to_look_into(&args.place)?, layers).await?;
     let records = inventory.records().await?.listed;
     let now = SystemClock.now();
     match args.output.output {
@@ -40,7 +41,8 @@ async fn list(args: &ListCacheArgs, layers: &Layers) -> Result<(), Failure> {
 }
 
 async fn show(args: &ShowCacheArgs, layers: &Layers) -> Result<(), Failure> {
-    let inventory = Inventory::open(&layers.cache_to_look_into(&args.place)?, layers).await?;
+    let inventory =
+        Inventory::open(&layers.without_profile().cache_to_look_into(&args.place)?, layers).await?;
     let records = inventory.records().await?.listed;
     let record = named(&records, &args.name, &inventory)?;
     let now = SystemClock.now();
@@ -72,7 +74,8 @@ fn named<'a>(records: &'a [Listed], name: &str, inventory: &Inventory) -> Result
 
 async fn clear(args: &ClearCacheArgs, layers: &Layers) -> Result<(), Failure> {
     let choice = Choice::of(args)?;
-    let inventory = Inventory::open(&layers.cache_to_look_into(&args.place)?, layers).await?;
+    let inventory =
+        Inventory::open(&layers.without_profile().cache_to_look_into(&args.place)?, layers).await?;
     let Records { listed: records, over } = inventory.records().await?;
     let named: Result<Vec<&Listed>, Failure> =
         args.names.iter().map(|name| named(&records, name, &inventory)).collect();

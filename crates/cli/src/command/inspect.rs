@@ -45,7 +45,7 @@ async fn verify(
     args: &InspectArgs,
     layers: &Layers,
 ) -> Result<Verification, Failure> {
-    let network = layers.network(&args.network)?;
+    let network = layers.without_profile().network(&args.network)?;
     let audience = match &args.audience {
         Some(audience) => audience.clone(),
         None => jwt

@@ -5,7 +5,7 @@ use crate::cache::{Inventory, Kind, Listed};
 use crate::failure::Failure;
 use crate::moment;
 use crate::output::{self, Format, harmless};
-use crate::settings::{IdentitySettings, Layers};
+use crate::settings::{Faults, IdentitySettings, Layers};
 use jeton::store::TokenSummary;
 use jeton::{Clock as _, SystemClock, Timestamp};
 use serde_json::json;
@@ -13,11 +13,12 @@ use std::path::Path;
 
 /// Removes the tokens, and tells how many they were.
 pub(crate) async fn run(args: &LogoutArgs, layers: &Layers) -> Result<(), Failure> {
-    let identity = layers.identity(&args.identity)?;
+    let client = layers.chosen(&args.identity)?;
+    let identity = client.identity(&args.identity).map_err(Faults::first)?;
     // As the token endpoint of a manager is written.
     let endpoint = url::Url::parse(&identity.token_url.value);
     let endpoint = endpoint.map_err(|error| identity.token_url.origin.fault(&error))?;
-    let inventory = Inventory::open(&layers.cache_to_look_into(&args.place)?, layers).await?;
+    let inventory = Inventory::open(&client.cache_to_look_into(&args.place)?, layers).await?;
     let records = inventory.records().await?.listed;
     let mut removed = Removed::default();
     for record in &records {

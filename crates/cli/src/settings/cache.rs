@@ -1,6 +1,10 @@
 //! The settings of the token cache.
 
-use super::{Found, Layers, Name, Origin, Secrets, base_directory, found};
+use super::profile::ClientLayers;
+use super::section::{
+    CACHE, CACHE_CA_FILE, CACHE_DIR, CACHE_KEYS, CACHE_NAME_KEY, CACHE_PASSWORD, CACHE_USER,
+};
+use super::{Found, Origin, Secrets, base_directory, found};
 use crate::args::{CacheArgs, CachePlaceArgs};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -9,20 +13,6 @@ use jeton::http::TlsRoots;
 use jeton::store::{InvalidStoreKey, KeyRing, RedisStore, StoreKey};
 use std::path::PathBuf;
 use std::str::FromStr;
-
-pub(super) const CACHE: Name = Name { file: "cache", environment: "JETON_CACHE", flag: "--cache" };
-pub(super) const CACHE_DIR: Name =
-    Name { file: "cache_dir", environment: "JETON_CACHE_DIR", flag: "--cache-dir" };
-pub(super) const CACHE_KEYS: Name =
-    Name { file: "cache_keys", environment: "JETON_CACHE_KEYS", flag: "--cache-key" };
-pub(super) const CACHE_USER: Name =
-    Name { file: "cache_user", environment: "JETON_CACHE_USER", flag: "--cache-user" };
-pub(super) const CACHE_PASSWORD: Name =
-    Name { file: "cache_password", environment: "JETON_CACHE_PASSWORD", flag: "--cache-password" };
-pub(super) const CACHE_CA_FILE: Name =
-    Name { file: "cache_ca_file", environment: "JETON_CACHE_CA_FILE", flag: "--cache-ca-file" };
-pub(super) const CACHE_NAME_KEY: Name =
-    Name { file: "cache_name_key", environment: "JETON_CACHE_NAME_KEY", flag: "--cache-name-key" };
 
 /// Whether tokens are kept, and where. No key is read yet.
 #[derive(Debug)]
@@ -112,7 +102,7 @@ pub(crate) struct NamedKeys {
     names: Option<Found<SecretPlace>>,
 }
 
-impl Layers {
+impl ClientLayers<'_> {
     /// The settings of the cache of a command that asks for tokens.
     pub(crate) fn cache(&self, args: &CacheArgs) -> Result<CacheSettings, Failure> {
         let off = args.no_cache.then_some("off");
@@ -127,25 +117,19 @@ impl Layers {
     }
 
     fn kept(&self, flag: Option<&str>, args: &CacheArgs) -> Result<Kept, Failure> {
-        let file = &self.file.content;
-        let Some(kept) = self.text(&CACHE, flag, file.cache.as_ref())? else { return Ok(Kept::InFiles) };
+        let Some(kept) = self.text(&CACHE, flag)? else { return Ok(Kept::InFiles) };
         match kept.parse()? {
             Wanted::Files => Ok(Kept::InFiles),
             Wanted::Nothing => Ok(Kept::Nowhere),
             Wanted::Redis => {
                 let args = &args.redis;
-                let user = self.text(&CACHE_USER, args.user.as_deref(), file.cache_user.as_ref())?;
-                let password =
-                    self.text(&CACHE_PASSWORD, args.password.as_deref(), file.cache_password.as_ref())?;
+                let user = self.text(&CACHE_USER, args.user.as_deref())?;
+                let password = self.text(&CACHE_PASSWORD, args.password.as_deref())?;
                 Ok(Kept::InRedis(Box::new(RedisSettings {
                     url: kept,
                     user: user.map(|user| user.value),
                     password: password.as_ref().map(place).transpose()?,
-                    ca_file: self.text(
-                        &CACHE_CA_FILE,
-                        args.ca_file.as_deref(),
-                        file.cache_ca_file.as_ref(),
-                    )?,
+                    ca_file: self.text(&CACHE_CA_FILE, args.ca_file.as_deref())?,
                 })))
             }
         }
@@ -164,26 +148,22 @@ impl Layers {
     }
 
     fn cache_place(&self, args: &CachePlaceArgs) -> Result<CachePlace, Failure> {
-        let in_file = self.file.content.cache_dir.as_ref();
-        let dir = match self.text(&CACHE_DIR, args.dir.as_deref(), in_file)? {
+        let dir = match self.text(&CACHE_DIR, args.dir.as_deref())? {
             Some(found) => Some(found.path()),
-            None => {
-                base_directory(&self.environment, "XDG_CACHE_HOME", ".cache")?.map(|dir| dir.join("jeton"))
-            }
+            None => base_directory(&self.layers.environment, "XDG_CACHE_HOME", ".cache")?
+                .map(|dir| dir.join("jeton")),
         };
         Ok(CachePlace { dir, keys: self.cache_keys(args)? })
     }
 
     fn cache_keys(&self, args: &CachePlaceArgs) -> Result<CacheKeys, Failure> {
-        let file = &self.file.content;
-        let keys = self.list(&CACHE_KEYS, &args.keys, &[' '], file.cache_keys.as_ref())?;
-        let names = args.name_key.as_deref();
-        let names = self.text(&CACHE_NAME_KEY, names, file.cache_name_key.as_ref())?;
+        let keys = self.list(&CACHE_KEYS, &args.keys, &[' '])?;
+        let names = self.text(&CACHE_NAME_KEY, args.name_key.as_deref())?;
         let Some(Found { value: texts, origin }) = keys.filter(|keys| !keys.value.is_empty()) else {
             if let Some(names) = names {
                 return Err(names.origin.fault(&"it goes with cache keys, of which none is set"));
             }
-            let state = base_directory(&self.environment, "XDG_STATE_HOME", ".local/state")?;
+            let state = base_directory(&self.layers.environment, "XDG_STATE_HOME", ".local/state")?;
             return Ok(CacheKeys::Made(state.map(|dir| dir.join("jeton/cache.key"))));
         };
         let sources = texts.into_iter().map(|text| place(&found(text, origin.clone())));

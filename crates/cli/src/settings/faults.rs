@@ -3,6 +3,8 @@
 use super::Layers;
 use super::file::SettingsFile;
 use crate::args::{CacheArgs, ClientArgs, IdentityArgs, NetworkArgs, ServerArgs};
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
 use jeton::credentials::Environment;
 use std::path::Path;
 
@@ -11,30 +13,73 @@ use std::path::Path;
 ///
 /// No file that the settings name is opened.
 pub fn settings_faults(text: &str) -> Vec<String> {
-    let mut file = match SettingsFile::parse(Path::new("jeton.toml"), text.to_owned()) {
-        Ok(file) => file,
-        Err(failure) => return vec![failure.lines()],
-    };
+    let mut file = SettingsFile::parse(Path::new("jeton.toml"), text.to_owned());
+    if !file.faults.is_empty() {
+        return file.faults.iter().map(|fault| fault.failure.lines()).collect();
+    }
     // The one path that is read while the settings are, and it may be that of a device.
-    file.content.ca_file = None;
+    file.content.top.open_nothing();
+    file.content.profiles.values_mut().for_each(|profile| profile.section.open_nothing());
     let layers = Layers { file, environment: Environment::default() };
-    let client = layers.client(&client_without_flags()).err();
-    let server = layers.server(&server_without_flags()).err();
-    client.into_iter().chain(server).map(|failure| failure.lines()).collect()
+    let args = ClientArgs::without_flags();
+    let mut faults = Faults::default();
+    faults.keep_all(layers.without_profile().client(&args));
+    for profile in layers.profiles() {
+        faults.keep_all(profile.client(&args));
+    }
+    faults.keep(layers.server(&server_without_flags()));
+    faults.all().iter().map(Failure::lines).collect()
 }
 
-fn client_without_flags() -> ClientArgs {
-    ClientArgs {
-        identity: IdentityArgs { token_url: None, client_id: None },
-        client_secret: None,
-        auth_method: None,
-        scopes: Vec::new(),
-        audience: None,
-        resources: Vec::new(),
-        endpoint_params: Vec::new(),
-        timeout: "15s".to_owned(),
-        network: NetworkArgs { ca_file: None, plain_http_hosts: Vec::new() },
-        cache: CacheArgs::default(),
+/// What is wrong with settings, all of it.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Vec<Failure>);
+
+impl Faults {
+    pub(crate) fn add(&mut self, failure: Failure) {
+        self.0.push(failure);
+    }
+
+    /// The value, or its fault is added.
+    pub(crate) fn keep<T>(&mut self, read: Result<T, Failure>) -> Option<T> {
+        read.map_err(|failure| self.add(failure)).ok()
+    }
+
+    /// The value, or its faults are added.
+    pub(crate) fn keep_all<T>(&mut self, read: Result<T, Self>) -> Option<T> {
+        read.map_err(|faults| self.0.extend(faults.0)).ok()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn all(&self) -> &[Failure] {
+        &self.0
+    }
+
+    /// The first of them.
+    pub(crate) fn first(self) -> Failure {
+        let first = self.0.into_iter().next();
+        first.unwrap_or_else(|| Failure::new(ExitCode::Other, "the settings are wrong"))
+    }
+}
+
+impl ClientArgs {
+    /// A command line that says nothing.
+    pub(crate) fn without_flags() -> Self {
+        Self {
+            identity: IdentityArgs { client: None, token_url: None, client_id: None },
+            client_secret: None,
+            auth_method: None,
+            scopes: Vec::new(),
+            audience: None,
+            resources: Vec::new(),
+            endpoint_params: Vec::new(),
+            timeout: "15s".to_owned(),
+            network: NetworkArgs { ca_file: None, plain_http_hosts: Vec::new() },
+            cache: CacheArgs::default(),
+        }
     }
 }
 
@@ -62,6 +107,19 @@ mod tests {
         assert!(
             faults.contains("token url") && faults.contains("jeton.toml:2:10: server.listen"),
             "{faults}"
+        );
+        let profiles =
+            format!("{whole}\n[client.a]\n[client.b]\nauth_method = \"none\"\n[client.c]\nscope = 1");
+        let faults = settings_faults(&profiles).concat();
+        assert!(
+            faults.contains("jeton.toml:10:1: unknown field") && !faults.contains("auth_method: "),
+            "{faults}"
+        );
+        let profiles = profiles.replace("scope = 1", "client_secret_file = \"other\"");
+        let faults = settings_faults(&profiles);
+        assert!(
+            faults.len() == 1 && faults.concat().contains("jeton.toml:8:15: auth_method: "),
+            "{faults:?}"
         );
         assert!(settings_faults("tokenurl = 1").concat().contains("jeton.toml:1:1: unknown field"));
     }

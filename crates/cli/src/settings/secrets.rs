@@ -1,6 +1,6 @@
 //! The secrets that settings name: how they are read.
 
-use super::client::CLIENT_SECRET_VARIABLE;
+use super::section::CLIENT_SECRET;
 use super::{Found, Layers, NetworkSettings};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -29,10 +29,21 @@ impl Layers {
     /// For the secrets at `places`, which are all that a command reads: what a command prints is not to depend on the others.
     pub(crate) fn secrets(&self, places: &[&SecretPlace]) -> Secrets {
         let variables = places.iter().flat_map(|place| place.variables());
-        let withheld_variables = variables.chain([CLIENT_SECRET_VARIABLE]).map(str::to_owned).collect();
+        let withheld_variables =
+            variables.chain([CLIENT_SECRET.name.environment]).map(str::to_owned).collect();
         let environment = self.environment.clone();
         let surroundings = Surroundings { environment, withheld_variables, ..Surroundings::default() };
         Secrets { surroundings, within: WITHIN }
+    }
+}
+
+impl Found<SecretPlace> {
+    /// The place for people, with the whole path of a file.
+    pub(crate) fn told(&self) -> String {
+        if let SecretPlace::File(path) = &self.value {
+            return SecretPlace::File(self.origin.directory().join(path)).to_string();
+        }
+        self.value.to_string()
     }
 }
 
@@ -54,8 +65,13 @@ impl Secrets {
 
     /// Reads the secret at a place.
     pub(crate) async fn read(&self, place: &Found<SecretPlace>) -> Result<Secret<String>, Failure> {
+        Ok(self.read_whole(place).await?.current)
+    }
+
+    /// Reads all that a place has to say of its secret.
+    pub(crate) async fn read_whole(&self, place: &Found<SecretPlace>) -> Result<SecretReading, Failure> {
         let source = self.open(place)?;
-        Ok(self.read_from(place, source.as_ref()).await?.current)
+        self.read_from(place, source.as_ref()).await
     }
 
     /// Reads the source that was opened at a place.

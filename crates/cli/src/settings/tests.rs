@@ -4,9 +4,11 @@ use clap::Parser as _;
 use jeton_server::Listen;
 
 fn layers(file: &str, variables: &[(&str, &str)]) -> Result<Layers, Failure> {
-    let file = SettingsFile::parse(Path::new("/etc/jeton.toml"), file.to_owned())?;
+    let file = SettingsFile::parse(Path::new("/etc/jeton.toml"), file.to_owned());
     let environment = variables.iter().copied().collect();
-    Ok(Layers { file, environment })
+    let layers = Layers { file, environment };
+    layers.sound()?;
+    Ok(layers)
 }
 
 fn token_args(flags: &[&str]) -> TokenArgs {

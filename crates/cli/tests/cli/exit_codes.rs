@@ -23,7 +23,9 @@ fn help_and_version_are_results() {
         assert!(help.done().contains(code), "{help}");
     }
     assert!(home.run(&["--version"]).done().starts_with("jeton "));
-    for command in ["serve", "client", "token", "call", "login", "logout", "cache", "inspect", "sandbox"] {
+    for command in
+        ["serve", "client", "token", "call", "login", "logout", "cache", "profile", "inspect", "sandbox"]
+    {
         assert!(home.run(&[command, "--help"]).done().contains("Usage:"));
     }
 }

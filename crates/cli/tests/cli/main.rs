@@ -11,6 +11,8 @@ mod calls;
 mod exit_codes;
 mod inspection;
 mod process;
+mod profile_check;
+mod profiles;
 #[path = "../../../../testdata/foreign/programs.rs"]
 mod programs;
 mod sandbox;

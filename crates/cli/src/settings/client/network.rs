@@ -1,0 +1,36 @@
+//! How servers are reached.
+
+use crate::args::NetworkArgs;
+use crate::failure::Failure;
+use crate::settings::profile::ClientLayers;
+use crate::settings::section::{CA_FILE, PLAIN_HTTP_HOSTS};
+use jeton::http::{PlainHttp, TlsRoots};
+
+/// How servers are reached.
+#[derive(Clone, Debug)]
+pub(crate) struct NetworkSettings {
+    pub(crate) plain_http: PlainHttp,
+    pub(crate) tls_roots: TlsRoots,
+}
+
+impl ClientLayers<'_> {
+    /// How servers are reached.
+    pub(crate) fn network(&self, args: &NetworkArgs) -> Result<NetworkSettings, Failure> {
+        let hosts = self.list(&PLAIN_HTTP_HOSTS, &args.plain_http_hosts, &[',', ' '])?;
+        let hosts = hosts.map(|found| found.value).unwrap_or_default();
+        let tls_roots = match self.text(&CA_FILE, args.ca_file.as_deref())? {
+            None => TlsRoots::Platform,
+            Some(found) => {
+                let path = found.path();
+                let pem = std::fs::read(&path);
+                TlsRoots::Only(
+                    pem.map_err(|error| found.origin.fault(&format!("{}: {error}", path.display())))?,
+                )
+            }
+        };
+        Ok(NetworkSettings {
+            plain_http: hosts.into_iter().fold(PlainHttp::to_loopback(), PlainHttp::and_to),
+            tls_roots,
+        })
+    }
+}
