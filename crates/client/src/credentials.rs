@@ -36,4 +36,4 @@ pub use systemd::SystemdSource;
 pub use variable::VariableSource;
 
 pub(crate) use credential::{Credential, CredentialForm, Evidence};
-pub(crate) use in_force::{Asking, Credentials, InForce};
+pub(crate) use in_force::{Credentials, InForce};

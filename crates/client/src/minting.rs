@@ -1,7 +1,7 @@
 //! The token requests of one flight: their attempts, their turn in the quota, and what is made of the answer.
 
 use crate::authorization_server::Granted;
-use crate::credentials::{Asking, InForce};
+use crate::credentials::InForce;
 use crate::error::{TokenError, TokenErrorKind};
 use crate::flight::Seat;
 use crate::gatekeeper::Settlement;
