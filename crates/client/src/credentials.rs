@@ -17,6 +17,8 @@ mod standard_input;
 mod status;
 mod systemd;
 mod variable;
+#[cfg(feature = "vault")]
+mod vault;
 mod watch;
 
 pub use assertion::AssertionSettings;
@@ -34,6 +36,8 @@ pub use standard_input::StandardInputSource;
 pub use status::{CredentialStatus, Rotation};
 pub use systemd::SystemdSource;
 pub use variable::VariableSource;
+#[cfg(feature = "vault")]
+pub use vault::{KvVersion, VaultPlace};
 
 pub(crate) use credential::{Credential, CredentialForm, Evidence};
 pub(crate) use in_force::{Credentials, InForce};

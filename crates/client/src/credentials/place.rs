@@ -9,6 +9,8 @@ use super::source::{SecretSource, SourceFault};
 use super::standard_input::StandardInputSource;
 use super::systemd::{self, SystemdSource};
 use super::variable::VariableSource;
+#[cfg(feature = "vault")]
+use super::vault::VaultPlace;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -23,6 +25,7 @@ use std::sync::Arc;
 /// | `-` | standard input, to its end | never: it is kept |
 /// | `cmd:PROGRAM ARGUMENT …` | what a command prints, see [`CommandLine`] | each period |
 /// | `systemd:NAME` | a credential of the unit, see [`SystemdSource`] | before each token request |
+/// | `vault:MOUNT/PATH#FIELD?OPTION=VALUE&…`, or `bao:…` | a secret in `HashiCorp` Vault or `OpenBao`, with the feature `vault` | each period |
 ///
 /// ```
 /// use jeton::credentials::SecretPlace;
@@ -44,6 +47,9 @@ pub enum SecretPlace {
     Command(CommandLine),
     /// A credential that systemd handed to the service.
     Systemd(String),
+    /// A secret in `HashiCorp` Vault or `OpenBao`.
+    #[cfg(feature = "vault")]
+    Vault(Box<VaultPlace>),
 }
 
 /// Why a text names no place. The text is not told again: it may be a secret.
@@ -102,7 +108,11 @@ impl FromStr for SecretPlace {
                 Ok(()) => Ok(Self::Systemd(rest.to_owned())),
                 Err(what) => Err(InvalidPlace::form("systemd", what)),
             },
+            #[cfg(feature = "vault")]
+            "vault" | "bao" => rest.parse().map(|place| Self::Vault(Box::new(place))),
+            #[cfg(not(feature = "vault"))]
             "vault" => Err(InvalidPlace::NotBuilt { form: "vault", feature: "vault" }),
+            #[cfg(not(feature = "vault"))]
             "bao" => Err(InvalidPlace::NotBuilt { form: "bao", feature: "vault" }),
             "aws" => Err(InvalidPlace::NotBuilt { form: "aws", feature: "aws" }),
             "keyring" => Err(InvalidPlace::NotBuilt { form: "keyring", feature: "keyring" }),
@@ -156,6 +166,8 @@ impl SecretPlace {
             #[cfg(not(unix))]
             Self::Command(line) => return Err(super::command::unusable(line)),
             Self::Systemd(name) => Arc::new(SystemdSource::open(&surroundings.environment, name)?),
+            #[cfg(feature = "vault")]
+            Self::Vault(place) => place.open(surroundings)?,
         })
     }
 
@@ -165,6 +177,8 @@ impl SecretPlace {
         match self {
             Self::StandardInput => true,
             Self::Environment(_) | Self::File(_) | Self::Command(_) | Self::Systemd(_) => false,
+            #[cfg(feature = "vault")]
+            Self::Vault(place) => place.places().any(Self::reads_standard_input),
         }
     }
 
@@ -174,6 +188,8 @@ impl SecretPlace {
         match self {
             Self::Environment(name) => vec![name],
             Self::File(_) | Self::StandardInput | Self::Command(_) | Self::Systemd(_) => Vec::new(),
+            #[cfg(feature = "vault")]
+            Self::Vault(place) => place.variables(),
         }
     }
 }
@@ -186,6 +202,8 @@ impl fmt::Display for SecretPlace {
             Self::StandardInput => f.write_str("the secret from standard input"),
             Self::Command(line) => write!(f, "the secret from {line}"),
             Self::Systemd(name) => f.write_str(&systemd::place(name)),
+            #[cfg(feature = "vault")]
+            Self::Vault(place) => place.fmt(f),
         }
     }
 }

@@ -24,4 +24,6 @@ mod shutdown;
 mod store;
 mod support;
 mod tls;
+#[cfg(feature = "vault")]
+mod vault;
 mod wire;
