@@ -2,7 +2,7 @@
 
 use crate::input::{CANARY, planted, text};
 use crate::verdict::{Verdict, fit_for_a_log, holds, same, silent};
-use jeton::credentials::{CommandLine, InvalidPlace, SecretPlace};
+use jeton::credentials::{CommandLine, InvalidPlace, SecretPlace, VaultPlace};
 use std::path::Path;
 
 /// The longest text of a command, in bytes.
@@ -35,8 +35,19 @@ fn check_with(parser: impl Fn(&str) -> Result<SecretPlace, InvalidPlace>, input:
             let leads_out = name.contains('/') || matches!(name.as_str(), "" | "." | "..");
             holds(!leads_out, || format!("{name:?} leads out of the directory"))?;
         }
+        SecretPlace::Vault(place) => return vault(&text, place),
     }
     holds(place.reads_standard_input() == (text == "-"), || "standard input is read unasked".to_owned())
+}
+
+/// Nothing that stands behind the options is shown, and no path leads out of its mount.
+fn vault(text: &str, place: &VaultPlace) -> Verdict {
+    let shown = place.to_string();
+    let leads_out = shown.split('/').any(|segment| matches!(segment, "." | ".."));
+    holds(!leads_out, || format!("{shown:?} leads out of the mount"))?;
+    holds(!shown.contains(char::is_control), || format!("not for a log: {shown:?}"))?;
+    let (secret, _) = text.split_once('?').unwrap_or((text, ""));
+    if secret.contains(CANARY) { Ok(()) } else { silent(&shown) }
 }
 
 /// Words that are quoted anew are the same words, and none holds more than stood there.
@@ -90,6 +101,11 @@ mod tests {
             "cmd:''",
             "systemd:../@@",
             "vault:@@",
+            "vault:@@/a#@@",
+            "bao:secret/a%2Fb#c?auth=approle&role_id=env:A&secret_id=@@",
+            "vault:secret/a?@@=1&kv=2",
+            "vault:secret/a?token=-&address=@@",
+            "vault:secret/%2E%2E/@@",
             "op:@@",
             "",
         ] {
@@ -108,5 +124,7 @@ mod tests {
         assert!(check_with(blind, b"cmd:a b").is_err());
         let out = |text: &str| Ok(SecretPlace::Systemd(text.trim_start_matches("systemd:").to_owned()));
         assert!(check_with(out, b"systemd:..").is_err());
+        let told = |_: &str| "vault:c4n4ry-v4lue/b".parse();
+        assert!(check_with(told, b"vault:a/b?token=@@").is_err());
     }
 }
