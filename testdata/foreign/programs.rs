@@ -63,25 +63,8 @@ impl ForeignServer {
 
     fn start(mut command: Command, token_path: &'static str, clients: &Value, arguments: &[&str]) -> Self {
         command.arg("--clients").arg(clients.to_string()).args(arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let (sender, receiver) = mpsc::channel();
-        thread::spawn(move || {
-            let mut line = String::new();
-            let read = stdout.read_line(&mut line);
-            let _nobody_waits = sender.send(read.map(|_| (line, stdout)));
-        });
-        let listening = receiver.recv_timeout(START_TIMEOUT).ok().and_then(Result::ok);
-        let port =
-            listening.as_ref().and_then(|(line, _)| line.trim().strip_prefix("listening ")?.parse().ok());
-        match (listening, port) {
-            (Some((_, stdout)), Some(port)) => Self { child, port, token_path, _stdout: stdout },
-            (listening, _) => {
-                end(&mut child);
-                let line = listening.map(|(line, _)| line);
-                panic!("{command:?} does not listen, it says {line:?} and on stderr why");
-            }
-        }
+        let (child, port, stdout) = listening(command);
+        Self { child, port, token_path, _stdout: stdout }
     }
 
     /// The URL of `path`.
@@ -126,6 +109,58 @@ impl ForeignServer {
 impl Drop for ForeignServer {
     fn drop(&mut self) {
         end(&mut self.child);
+    }
+}
+
+/// OpenSSL as a server that speaks one version of TLS alone, on a free port of 127.0.0.1. It ends when this is dropped.
+pub(crate) struct OldTls {
+    child: Child,
+    pub(crate) port: u16,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl OldTls {
+    /// `version` is `TLSv1`, `TLSv1.1` or `TLSv1.2`; certificate and key are files with PEM.
+    pub(crate) fn start(version: &str, certificate: &Path, key: &Path) -> Self {
+        let mut command = python("old_tls.py");
+        command.args(["serve", "--version", version]).arg("--cert").arg(certificate).arg("--key").arg(key);
+        let (child, port, stdout) = listening(command);
+        Self { child, port, stdout }
+    }
+
+    /// What the next connection that ended was: `version` and `said`, or `error`.
+    pub(crate) fn next(&mut self) -> Value {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+}
+
+impl Drop for OldTls {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// Starts a server and waits for the line that tells its port.
+fn listening(mut command: Command) -> (Child, u16, BufReader<ChildStdout>) {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut line = String::new();
+        let read = stdout.read_line(&mut line);
+        let _nobody_waits = sender.send(read.map(|_| (line, stdout)));
+    });
+    let listening = receiver.recv_timeout(START_TIMEOUT).ok().and_then(Result::ok);
+    let port = listening.as_ref().and_then(|(line, _)| line.trim().strip_prefix("listening ")?.parse().ok());
+    match (listening, port) {
+        (Some((_, stdout)), Some(port)) => (child, port, stdout),
+        (listening, _) => {
+            end(&mut child);
+            let line = listening.map(|(line, _)| line);
+            panic!("{command:?} does not listen, it says {line:?} and on stderr why");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! themselves is the proof.
 
 #[path = "../../../../testdata/foreign/programs.rs"]
-mod programs;
+pub(crate) mod programs;
 
 use crate::support::{millis, secs};
 use bytes::Bytes;
