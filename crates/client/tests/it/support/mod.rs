@@ -1,7 +1,9 @@
 //! What the tests share: a token endpoint with behaviour behind the exchange trait, under virtual time, and one behind
 //! a real socket.
 
+pub(crate) mod authority;
 pub(crate) mod fleet;
+pub(crate) mod recorder;
 #[cfg(feature = "redis")]
 pub(crate) mod redis_server;
 pub(crate) mod socket;
