@@ -44,7 +44,7 @@ fn workspace() -> PathBuf {
 /// An authorization server of others, on a free port of 127.0.0.1. It ends when this is dropped.
 pub(crate) struct ForeignServer {
     child: Child,
-    port: u16,
+    ports: Ports,
     token_path: &'static str,
     /// Held open, so that nothing that the server prints breaks it.
     _stdout: BufReader<ChildStdout>,
@@ -56,6 +56,19 @@ impl ForeignServer {
         Self::start(node("oidc_provider.mjs"), "/token", clients, arguments)
     }
 
+    /// The same over TLS, with the files `certificate` and `key` for `localhost`, and another port where clients are asked for
+    /// certificates, of which those signed by `client_authority` are verified.
+    pub(crate) fn oidc_provider_over_tls(
+        clients: &Value,
+        [certificate, key, client_authority]: [&Path; 3],
+        arguments: &[&str],
+    ) -> Self {
+        let mut command = node("oidc_provider.mjs");
+        command.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
+        command.arg("--client-ca").arg(client_authority);
+        Self::start(command, "/token", clients, arguments)
+    }
+
     /// `Authlib` of Python with these clients and further arguments.
     pub(crate) fn authlib(clients: &Value, arguments: &[&str]) -> Self {
         Self::start(python("authlib_server.py"), "/oauth/token", clients, arguments)
@@ -63,13 +76,16 @@ impl ForeignServer {
 
     fn start(mut command: Command, token_path: &'static str, clients: &Value, arguments: &[&str]) -> Self {
         command.arg("--clients").arg(clients.to_string()).args(arguments);
-        let (child, port, stdout) = listening(command);
-        Self { child, port, token_path, _stdout: stdout }
+        let (child, ports, stdout) = listening(command);
+        Self { child, ports, token_path, _stdout: stdout }
     }
 
     /// The URL of `path`.
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        match &self.ports {
+            Ports { main, over_tls: None } => format!("http://127.0.0.1:{main}{path}"),
+            Ports { main, over_tls: Some(_) } => format!("https://localhost:{main}{path}"),
+        }
     }
 
     /// The URL of the token endpoint.
@@ -77,9 +93,20 @@ impl ForeignServer {
         self.url(self.token_path)
     }
 
+    /// The URL of the token endpoint that asks for certificates (RFC 8705 §5).
+    pub(crate) fn mutual_tls_token_url(&self) -> String {
+        let port = self.ports.over_tls.as_ref().expect("a server over TLS").with_certificates;
+        format!("https://localhost:{port}{}", self.token_path)
+    }
+
     /// How many token requests the server has had, by its own count.
     pub(crate) fn token_requests(&self) -> u64 {
         self.ask("GET", "/_count")["token_requests"].as_u64().unwrap()
+    }
+
+    /// What each token request proved itself with, as README.md has it, and why it was refused; `oidc-provider` alone tells.
+    pub(crate) fn seen(&self) -> Vec<Value> {
+        self.ask("GET", "/_seen").as_array().unwrap().clone()
     }
 
     /// The JSON that is found at `path`.
@@ -94,7 +121,8 @@ impl ForeignServer {
 
     /// Asks over a socket of its own, so that no client under test is in the way.
     fn ask(&self, method: &str, path: &str) -> Value {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let port = self.ports.over_tls.as_ref().map_or(self.ports.main, |ports| ports.in_the_clear);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT).unwrap();
         stream.set_read_timeout(Some(ANSWER_TIMEOUT)).unwrap();
         write!(stream, "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n").unwrap();
@@ -124,8 +152,8 @@ impl OldTls {
     pub(crate) fn start(version: &str, certificate: &Path, key: &Path) -> Self {
         let mut command = python("old_tls.py");
         command.args(["serve", "--version", version]).arg("--cert").arg(certificate).arg("--key").arg(key);
-        let (child, port, stdout) = listening(command);
-        Self { child, port, stdout }
+        let (child, ports, stdout) = listening(command);
+        Self { child, port: ports.main, stdout }
     }
 
     /// What the next connection that ended was: `version` and `said`, or `error`.
@@ -142,8 +170,33 @@ impl Drop for OldTls {
     }
 }
 
-/// Starts a server and waits for the line that tells its port.
-fn listening(mut command: Command) -> (Child, u16, BufReader<ChildStdout>) {
+struct Ports {
+    main: u16,
+    over_tls: Option<PortsBesideTls>,
+}
+
+/// What a server over TLS has besides.
+struct PortsBesideTls {
+    in_the_clear: u16,
+    with_certificates: u16,
+}
+
+impl Ports {
+    fn parse(line: &str) -> Option<Self> {
+        let ports: Result<Vec<u16>, _> =
+            line.strip_prefix("listening ")?.split_whitespace().map(str::parse).collect();
+        match ports.ok()?[..] {
+            [main] => Some(Self { main, over_tls: None }),
+            [main, in_the_clear, with_certificates] => {
+                Some(Self { main, over_tls: Some(PortsBesideTls { in_the_clear, with_certificates }) })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Starts a server and waits for the line that tells its ports.
+fn listening(mut command: Command) -> (Child, Ports, BufReader<ChildStdout>) {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let (sender, receiver) = mpsc::channel();
@@ -153,9 +206,9 @@ fn listening(mut command: Command) -> (Child, u16, BufReader<ChildStdout>) {
         let _nobody_waits = sender.send(read.map(|_| (line, stdout)));
     });
     let listening = receiver.recv_timeout(START_TIMEOUT).ok().and_then(Result::ok);
-    let port = listening.as_ref().and_then(|(line, _)| line.trim().strip_prefix("listening ")?.parse().ok());
-    match (listening, port) {
-        (Some((_, stdout)), Some(port)) => (child, port, stdout),
+    let ports = listening.as_ref().and_then(|(line, _)| Ports::parse(line));
+    match (listening, ports) {
+        (Some((_, stdout)), Some(ports)) => (child, ports, stdout),
         (listening, _) => {
             end(&mut child);
             let line = listening.map(|(line, _)| line);
