@@ -4,6 +4,10 @@
 #[path = "../../../../testdata/foreign/programs.rs"]
 pub(crate) mod programs;
 
+mod keys;
+mod other_clients;
+mod stage;
+
 use crate::support::{millis, secs};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
