@@ -4,7 +4,10 @@
 #[path = "../../../../testdata/foreign/programs.rs"]
 pub(crate) mod programs;
 
+mod assertions;
+mod discovered;
 mod keys;
+mod mutual_tls;
 mod other_clients;
 mod stage;
 

@@ -24,6 +24,11 @@ pub(super) fn file(algorithm: AssertionAlgorithm) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/keys").join(name)
 }
 
+/// The certificate of the key for ES256.
+pub(super) fn certificate() -> PathBuf {
+    file(AssertionAlgorithm::Es256).with_file_name("p256-certificate.pem")
+}
+
 pub(super) fn text(algorithm: AssertionAlgorithm) -> Secret<String> {
     Secret::new(std::fs::read_to_string(file(algorithm)).unwrap())
 }

@@ -33,6 +33,7 @@ pub(super) fn assertion_clients() -> Value {
 /// `oidc-provider` over TLS with clients that show certificates.
 pub(super) struct TlsStage {
     folder: TempDir,
+    authority: Authority,
     pub(super) ca_file: PathBuf,
     pub(super) roots: TlsRoots,
     pub(super) server: ForeignServer,
@@ -73,7 +74,12 @@ impl TlsStage {
         let by_name = authority.issue(&["billing.example"]);
         let roots = authority.roots();
         let impostor = subject_of(&other);
-        Self { folder, ca_file, roots, server, by_subject, by_name, pinned, impostor }
+        Self { folder, authority, ca_file, roots, server, by_subject, by_name, pinned, impostor }
+    }
+
+    /// A new certificate for the client `subject`.
+    pub(super) fn subject_again(&self) -> Identity {
+        subject_of(&self.authority)
     }
 
     /// A file with this text.
