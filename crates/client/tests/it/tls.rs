@@ -3,6 +3,7 @@
 mod child;
 mod environment;
 mod evidence;
+mod identity;
 mod odd_servers;
 mod proxies;
 mod proxy;
