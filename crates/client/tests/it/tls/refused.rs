@@ -75,6 +75,7 @@ async fn is_refused(case: Arc<Case>, version: &'static SupportedProtocolVersion,
     let error = ask(&url, case.roots.clone(), method).await.unwrap_err();
     assert!(error.to_string().contains(case.says), "{}: {error}", case.name);
     assert!(matches!(error.kind(), TokenErrorKind::Unreachable { .. }) && error.fault() == Fault::Server);
+    assert!(error.is_retryable(), "a certificate is renewed, and the server is right again");
     let connections = server.connections().await;
     assert!((1..=3).contains(&connections.len()), "{}: {} connections", case.name, connections.len());
     for connection in &connections {
