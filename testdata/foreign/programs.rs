@@ -95,7 +95,7 @@ impl ForeignServer {
 
     /// The URL of the token endpoint that asks for certificates (RFC 8705 §5).
     pub(crate) fn mutual_tls_token_url(&self) -> String {
-        let port = self.ports.over_tls.as_ref().expect("a server over TLS").with_certificates;
+        let port = self.ports.over_tls.as_ref().unwrap().with_certificates;
         format!("https://localhost:{port}{}", self.token_path)
     }
 

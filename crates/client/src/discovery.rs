@@ -99,8 +99,7 @@ impl Discovery {
                 Err(error @ DiscoveryError::Exchange { .. }) => return Err(error),
                 Err(error) => {
                     first = Some(match first {
-                        // A document that is there and wrong tells more than a page that is not.
-                        Some(known @ DiscoveryError::Metadata { .. }) => known,
+                        // Anything else tells more than a page that is not there.
                         Some(DiscoveryError::Status { status: 404, .. }) | None => error,
                         Some(known) => known,
                     });

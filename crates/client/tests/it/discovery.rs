@@ -23,8 +23,8 @@ struct Pages {
 }
 
 impl Pages {
-    fn with(mut self, url: &'static str, status: u16, body: impl ToString) -> Self {
-        self.answers.insert(url, (status, body.to_string()));
+    fn with(mut self, url: &'static str, status: u16, body: &str) -> Self {
+        self.answers.insert(url, (status, body.to_owned()));
         self
     }
 }
@@ -51,10 +51,10 @@ impl HttpExchange for Pages {
     }
 }
 
-fn document(more: Value) -> Value {
+fn document(more: &Value) -> String {
     let mut document = json!({ "issuer": ISSUER, "token_endpoint": "https://as.example/tenant/token" });
     document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    document
+    document.to_string()
 }
 
 async fn fetch(pages: Pages) -> (Result<AuthorizationServerMetadata, DiscoveryError>, Vec<String>) {
@@ -66,11 +66,11 @@ async fn fetch(pages: Pages) -> (Result<AuthorizationServerMetadata, DiscoveryEr
 
 #[tokio::test]
 async fn metadata_is_found_at_the_place_of_rfc_8414_else_at_that_of_openid_connect() {
-    let (found, asked) = fetch(Pages::default().with(FIRST, 200, document(json!({})))).await;
+    let (found, asked) = fetch(Pages::default().with(FIRST, 200, &document(&json!({})))).await;
     assert_eq!(found.unwrap().token_endpoint, "https://as.example/tenant/token");
     assert_eq!(asked, [FIRST]);
     for missing in [404, 400, 500] {
-        let pages = Pages::default().with(FIRST, missing, "").with(SECOND, 200, document(json!({})));
+        let pages = Pages::default().with(FIRST, missing, "").with(SECOND, 200, &document(&json!({})));
         let (found, asked) = fetch(pages).await;
         assert!(found.is_ok());
         assert_eq!(asked, [FIRST, SECOND]);
@@ -80,7 +80,7 @@ async fn metadata_is_found_at_the_place_of_rfc_8414_else_at_that_of_openid_conne
 #[tokio::test]
 async fn r4_1_metadata_of_another_issuer_is_refused() {
     for other in ["https://as.example", "https://as.example/tenant/", "https://evil.example/tenant", ""] {
-        let document = document(json!({ "issuer": other }));
+        let document = document(&json!({ "issuer": other }));
         let pages = Pages::default().with(FIRST, 200, &document).with(SECOND, 200, &document);
         let (found, _) = fetch(pages).await;
         let fault = InvalidMetadata::Issuer;
@@ -122,7 +122,7 @@ async fn a_server_that_hangs_is_given_up_in_time() {
 #[tokio::test]
 async fn r4_4_a_token_endpoint_in_plain_http_and_an_issuer_that_is_none_are_refused() {
     let pages =
-        Pages::default().with(FIRST, 200, document(json!({ "token_endpoint": "http://as.example/token" })));
+        Pages::default().with(FIRST, 200, &document(&json!({ "token_endpoint": "http://as.example/token" })));
     let (found, _) = fetch(pages).await;
     assert!(matches!(found, Err(DiscoveryError::TokenEndpoint(InvalidUrl::PlainHttp { .. }))), "{found:?}");
     for issuer in ["http://as.example", "as.example", "https://as.example?x", ""] {
@@ -131,9 +131,9 @@ async fn r4_4_a_token_endpoint_in_plain_http_and_an_issuer_that_is_none_are_refu
     }
 }
 
-fn managed(more: Value) -> (Arc<Endpoint>, TokenManagerBuilder) {
+fn managed(more: &Value) -> (Arc<Endpoint>, TokenManagerBuilder) {
     let endpoint = Endpoint::granting(60);
-    let document = document(more).to_string();
+    let document = document(more);
     let metadata = AuthorizationServerMetadata::parse(document.as_bytes(), ISSUER).unwrap();
     let builder = TokenManager::builder(&metadata.token_endpoint, "billing")
         .metadata(metadata)
@@ -144,23 +144,23 @@ fn managed(more: Value) -> (Arc<Endpoint>, TokenManagerBuilder) {
 
 #[tokio::test(start_paused = true)]
 async fn r4_1_the_method_is_one_that_the_server_offers() {
-    let (endpoint, builder) = managed(json!({}));
+    let (endpoint, builder) = managed(&json!({}));
     builder.client_secret(Secret::from(SECRET)).build().unwrap().token(&key()).await.unwrap();
     assert_eq!(*endpoint.last_authorization.lock().unwrap(), Some(basic(SECRET)), "none listed means basic");
 
     let only = |method: &str| json!({ "token_endpoint_auth_methods_supported": [method] });
-    let (endpoint, builder) = managed(only("client_secret_post"));
+    let (endpoint, builder) = managed(&only("client_secret_post"));
     builder.client_secret(Secret::from(SECRET)).build().unwrap().token(&key()).await.unwrap();
     assert!(endpoint.last_body.lock().unwrap().contains("client_secret="));
 
-    let (_, builder) = managed(only("private_key_jwt"));
+    let (_, builder) = managed(&only("private_key_jwt"));
     let error = builder.client_secret(Secret::from(SECRET)).build().unwrap_err();
     assert!(matches!(error, BuildError::Credential(_)));
     let told = "the credential is refused: the server offers the methods private_key_jwt; the client has a client secret";
     assert_eq!(error.to_string(), told);
 
     // What is set is not overridden: the operator may know better than the document.
-    let (endpoint, builder) = managed(only("private_key_jwt"));
+    let (endpoint, builder) = managed(&only("private_key_jwt"));
     let builder =
         builder.client_secret(Secret::from(SECRET)).auth_method(ClientAuthMethod::ClientSecretBasic);
     builder.build().unwrap().token(&key()).await.unwrap();
@@ -177,7 +177,7 @@ async fn the_algorithm_of_an_rsa_key_is_one_that_the_server_lists() {
         format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n")
     };
     for (listed, expected) in [("RS256", "RS256"), ("PS256", "PS256")] {
-        let (endpoint, builder) = managed(json!({
+        let (endpoint, builder) = managed(&json!({
             "token_endpoint_auth_methods_supported": ["private_key_jwt"],
             "token_endpoint_auth_signing_alg_values_supported": [listed, "ES256"],
         }));
@@ -190,7 +190,7 @@ async fn the_algorithm_of_an_rsa_key_is_one_that_the_server_lists() {
         assert_eq!(header["alg"], expected);
         assert_eq!(crate::methods::part(&assertion, 1)["aud"], ISSUER);
     }
-    let (_, builder) = managed(json!({
+    let (_, builder) = managed(&json!({
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": ["ES256"],
     }));
@@ -200,7 +200,7 @@ async fn the_algorithm_of_an_rsa_key_is_one_that_the_server_lists() {
 
 #[test]
 fn mutual_tls_goes_to_the_endpoint_that_the_server_has_for_it() {
-    let (_, builder) = managed(json!({
+    let (_, builder) = managed(&json!({
         "token_endpoint_auth_methods_supported": ["tls_client_auth", "client_secret_basic"],
         "mtls_endpoint_aliases": { "token_endpoint": "http://mtls.as.example/token" },
     }));

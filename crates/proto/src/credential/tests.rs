@@ -46,7 +46,7 @@ fn a_late_refusal_of_the_current_one_does_not_take_the_previous_one_out() {
 #[test]
 fn a_previous_one_that_works_gives_way_to_the_current_one_after_a_while() {
     let succession = refused(&read("new", Some("old")));
-    let still = succession.at(after(PREVIOUS_FOR - Duration::from_secs(1)));
+    let still = succession.at(after(PREVIOUS_FOR.saturating_sub(Duration::from_secs(1))));
     assert_eq!(still, succession);
     let back = succession.at(after(PREVIOUS_FOR));
     assert_eq!(in_force(&back), "new");

@@ -32,11 +32,14 @@ impl Authority {
     }
 }
 
+/// The certificate of who asked, and the request.
+type Seen = Arc<Mutex<Vec<(Vec<u8>, String)>>>;
+
 /// A token endpoint that keeps the certificate of who asks, and the body.
 struct Server {
     url: String,
     roots: TlsRoots,
-    seen: Arc<Mutex<Vec<(Vec<u8>, String)>>>,
+    seen: Seen,
 }
 
 impl Server {
@@ -76,7 +79,7 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, seen: Arc<Mutex<Vec<(Vec<u8>, String)>>>) {
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, seen: Seen) {
     while let Ok((stream, _)) = listener.accept().await {
         let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
         tokio::spawn(async move {
@@ -150,7 +153,7 @@ async fn r4_3_a_certificate_that_is_replaced_in_its_file_is_shown_from_the_next_
     std::fs::rename(&next, &path).unwrap();
     ask(&manager, "c").await.unwrap();
     // Half of a new one, as it is while somebody writes it, leaves the one in hand in force.
-    std::fs::write(&path, &first[..first.len() / 2]).unwrap();
+    std::fs::write(&path, first.split_at(first.len() / 2).0).unwrap();
     ask(&manager, "d").await.unwrap();
     assert_eq!(server.shown(), [der(&first), der(&first), der(&second), der(&second)]);
     assert_eq!(manager.credential().generation, 1);

@@ -32,6 +32,14 @@ struct Books {
 }
 
 impl Books {
+    /// The secret `old` was replaced, and is taken for a little longer.
+    fn replaced(&mut self, old: String) {
+        let now = Instant::now();
+        let revoked = self.taken.iter_mut().filter(|(taken, _)| *taken == old);
+        revoked.for_each(|(_, until)| *until = Some(now + OVERLAP));
+        self.replaced_at.insert(old, now);
+    }
+
     /// Whether a request with this `Authorization` is granted.
     fn judge(&mut self, authorization: &str) -> bool {
         if let Some(replaced_at) = self.replaced_at.get(authorization) {
@@ -56,12 +64,7 @@ async fn rotate(path: &Path, books: &Mutex<Books>) {
         let (old, new) = (basic(&format!("secret-{}", number - 1)), format!("secret-{number}"));
         books.lock().unwrap().taken.push((basic(&new), None));
         replace(path, &new);
-        let now = Instant::now();
-        let mut books = books.lock().unwrap();
-        let revoked = books.taken.iter_mut().filter(|(taken, _)| *taken == old);
-        revoked.for_each(|(_, until)| *until = Some(now + OVERLAP));
-        books.replaced_at.insert(old, now);
-        drop(books);
+        books.lock().unwrap().replaced(old);
         sleep(PERIOD).await;
     }
 }

@@ -135,7 +135,7 @@ impl Endpoint {
         *self.last_body.lock().unwrap() = String::from_utf8(request.body().to_vec()).unwrap();
         let authorization =
             request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
-        *self.last_authorization.lock().unwrap() = authorization.clone();
+        self.last_authorization.lock().unwrap().clone_from(&authorization);
         let (behaviour, latency) = (self.behaviour.lock().unwrap().clone(), *self.latency.lock().unwrap());
         if matches!(behaviour, Behaviour::Hang) || latency > limits.time {
             tokio::time::sleep(limits.time).await;
