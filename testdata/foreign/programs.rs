@@ -74,6 +74,12 @@ impl ForeignServer {
         Self::start(python("authlib_server.py"), "/oauth/token", clients, arguments)
     }
 
+    /// `moto` of Python, which answers as AWS does, without any secret in it.
+    pub(crate) fn moto() -> Self {
+        let (child, ports, stdout) = listening(python("moto_server.py"));
+        Self { child, ports, token_path: "", _stdout: stdout }
+    }
+
     fn start(mut command: Command, token_path: &'static str, clients: &Value, arguments: &[&str]) -> Self {
         command.arg("--clients").arg(clients.to_string()).args(arguments);
         let (child, ports, stdout) = listening(command);

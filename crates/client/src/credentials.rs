@@ -3,6 +3,8 @@
 //! Most callers need nothing of this but [`SecretPlace`], which names where a secret is, and the sources that it opens.
 
 mod assertion;
+#[cfg(feature = "aws")]
+mod aws;
 mod command;
 mod content;
 mod credential;
@@ -22,6 +24,8 @@ mod vault;
 mod watch;
 
 pub use assertion::AssertionSettings;
+#[cfg(feature = "aws")]
+pub use aws::AwsPlace;
 pub use command::CommandLine;
 #[cfg(unix)]
 pub use command::CommandSource;

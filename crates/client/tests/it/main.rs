@@ -10,6 +10,8 @@
 )]
 
 mod attack;
+#[cfg(feature = "aws")]
+mod aws;
 mod bearer;
 mod discovery;
 mod fleet;
