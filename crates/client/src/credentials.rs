@@ -11,6 +11,8 @@ mod credential;
 mod environment;
 mod file;
 mod in_force;
+#[cfg(feature = "keyring")]
+mod keyring;
 mod look;
 mod place;
 mod previous;
@@ -33,6 +35,8 @@ pub use credential::InvalidCredential;
 pub use environment::{Environment, Surroundings};
 pub use file::FileSource;
 pub use jeton_proto::jose::assertion_key::AssertionAlgorithm;
+#[cfg(feature = "keyring")]
+pub use keyring::KeyringPlace;
 pub use place::{InvalidPlace, SecretPlace};
 pub use previous::WithPrevious;
 pub use source::{Reread, SecretFuture, SecretReading, SecretSource, SourceFault, SourceFaultKind};

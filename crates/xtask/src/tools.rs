@@ -27,6 +27,17 @@ const SYSTEM_TOOLS: &[SystemTool] = &[
         probe: &["sh", "-c", "redis-server --version && redis-cli --version"],
         packages: &["redis-server"],
     },
+    // A keyring on a bus of its own, which is not that of anybody's desktop.
+    SystemTool {
+        name: "dbus-daemon with dbus-send",
+        probe: &["sh", "-c", "dbus-daemon --version && command -v dbus-send"],
+        packages: &["dbus"],
+    },
+    SystemTool {
+        name: "gnome-keyring-daemon with secret-tool",
+        probe: &["sh", "-c", "gnome-keyring-daemon --version && command -v secret-tool"],
+        packages: &["gnome-keyring", "libsecret-tools"],
+    },
 ];
 
 /// What libFuzzer, which is C++, is compiled with.

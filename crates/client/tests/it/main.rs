@@ -16,6 +16,8 @@ mod bearer;
 mod discovery;
 mod fleet;
 mod foreign;
+#[cfg(all(feature = "keyring", target_os = "linux"))]
+mod keyring;
 mod lifecycle;
 mod methods;
 mod negative;
