@@ -36,6 +36,15 @@ fn check_with(parser: impl Fn(&str) -> Result<SecretPlace, InvalidPlace>, input:
             holds(!leads_out, || format!("{name:?} leads out of the directory"))?;
         }
         SecretPlace::Vault(place) => return vault(&text, place),
+        SecretPlace::Aws(_) => {
+            let name = named("aws:").split(['#', '?']).next().unwrap_or_default();
+            holds(!name.is_empty() && place.to_string().contains(name), || format!("another one: {place}"))?;
+        }
+        SecretPlace::Keyring(_) => {
+            let (service, user) = named("keyring:").rsplit_once('/').unwrap_or_default();
+            let told = format!("the keyring entry of service {service} and user {user}");
+            same("the entry", &place.to_string(), &told)?;
+        }
     }
     holds(place.reads_standard_input() == (text == "-"), || "standard input is read unasked".to_owned())
 }
@@ -100,6 +109,11 @@ mod tests {
             "cmd:@@ |",
             "cmd:''",
             "systemd:../@@",
+            "aws:prod/a#b?region=c&profile=d",
+            "aws:@@?@@=@@",
+            "aws:@@ ",
+            "keyring:https://a/b",
+            "keyring:@@",
             "vault:@@",
             "vault:@@/a#@@",
             "bao:secret/a%2Fb#c?auth=approle&role_id=env:A&secret_id=@@",

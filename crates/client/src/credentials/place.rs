@@ -26,6 +26,8 @@ use std::sync::Arc;
 /// | `cmd:PROGRAM ARGUMENT …` | what a command prints, see [`CommandLine`] | each period |
 /// | `systemd:NAME` | a credential of the unit, see [`SystemdSource`] | before each token request |
 /// | `vault:MOUNT/PATH#FIELD?OPTION=VALUE&…`, or `bao:…` | a secret in `HashiCorp` Vault or `OpenBao`, with the feature `vault` | each period |
+/// | `aws:SECRET_ID#MEMBER?OPTIONS` | a secret in AWS Secrets Manager, with the feature `aws` | each period |
+/// | `keyring:SERVICE/USER` | an entry of the system's keyring, with the feature `keyring` | each period |
 ///
 /// ```
 /// use jeton::credentials::SecretPlace;
@@ -50,6 +52,12 @@ pub enum SecretPlace {
     /// A secret in `HashiCorp` Vault or `OpenBao`.
     #[cfg(feature = "vault")]
     Vault(Box<VaultPlace>),
+    /// A secret in AWS Secrets Manager.
+    #[cfg(feature = "aws")]
+    Aws(super::aws::AwsPlace),
+    /// An entry of the keyring of the operating system.
+    #[cfg(feature = "keyring")]
+    Keyring(super::keyring::KeyringPlace),
 }
 
 /// Why a text names no place. The text is not told again: it may be a secret.
@@ -114,7 +122,13 @@ impl FromStr for SecretPlace {
             "vault" => Err(InvalidPlace::NotBuilt { form: "vault", feature: "vault" }),
             #[cfg(not(feature = "vault"))]
             "bao" => Err(InvalidPlace::NotBuilt { form: "bao", feature: "vault" }),
+            #[cfg(feature = "aws")]
+            "aws" => rest.parse().map(Self::Aws),
+            #[cfg(not(feature = "aws"))]
             "aws" => Err(InvalidPlace::NotBuilt { form: "aws", feature: "aws" }),
+            #[cfg(feature = "keyring")]
+            "keyring" => rest.parse().map(Self::Keyring),
+            #[cfg(not(feature = "keyring"))]
             "keyring" => Err(InvalidPlace::NotBuilt { form: "keyring", feature: "keyring" }),
             other => Err(FOREIGN_FORMS
                 .iter()
@@ -168,6 +182,10 @@ impl SecretPlace {
             Self::Systemd(name) => Arc::new(SystemdSource::open(&surroundings.environment, name)?),
             #[cfg(feature = "vault")]
             Self::Vault(place) => place.open(surroundings)?,
+            #[cfg(feature = "aws")]
+            Self::Aws(place) => place.open(surroundings)?,
+            #[cfg(feature = "keyring")]
+            Self::Keyring(place) => place.open(surroundings)?,
         })
     }
 
@@ -179,6 +197,10 @@ impl SecretPlace {
             Self::Environment(_) | Self::File(_) | Self::Command(_) | Self::Systemd(_) => false,
             #[cfg(feature = "vault")]
             Self::Vault(place) => place.places().any(Self::reads_standard_input),
+            #[cfg(feature = "aws")]
+            Self::Aws(_) => false,
+            #[cfg(feature = "keyring")]
+            Self::Keyring(_) => false,
         }
     }
 
@@ -190,6 +212,10 @@ impl SecretPlace {
             Self::File(_) | Self::StandardInput | Self::Command(_) | Self::Systemd(_) => Vec::new(),
             #[cfg(feature = "vault")]
             Self::Vault(place) => place.variables(),
+            #[cfg(feature = "aws")]
+            Self::Aws(_) => Vec::new(),
+            #[cfg(feature = "keyring")]
+            Self::Keyring(_) => Vec::new(),
         }
     }
 }
@@ -204,6 +230,10 @@ impl fmt::Display for SecretPlace {
             Self::Systemd(name) => f.write_str(&systemd::place(name)),
             #[cfg(feature = "vault")]
             Self::Vault(place) => place.fmt(f),
+            #[cfg(feature = "aws")]
+            Self::Aws(place) => place.fmt(f),
+            #[cfg(feature = "keyring")]
+            Self::Keyring(place) => place.fmt(f),
         }
     }
 }
@@ -252,6 +282,23 @@ mod tests {
             ("exec:canary", "secrets cannot be read by exec: here; the forms are env:NAME"),
             ("https://canary", "secrets cannot be read by https: here; the forms are"),
         ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(told) && !error.contains("canary"), "{text:?}: {error}");
+        }
+    }
+
+    #[cfg(all(feature = "aws", feature = "keyring"))]
+    #[test]
+    fn the_forms_of_features_are_known_where_they_are_built() {
+        for (text, told) in [
+            ("aws:prod/billing#key", "the member key of the AWS secret prod/billing"),
+            ("keyring:id.example.com/app", "the keyring entry of service id.example.com and user app"),
+        ] {
+            let place = parse(text).unwrap();
+            assert_eq!(place.to_string(), told);
+            assert!(!place.reads_standard_input() && place.variables().is_empty());
+        }
+        for (text, told) in [("aws:", "aws: the name"), ("keyring:canary", "keyring: it takes a service")] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with(told) && !error.contains("canary"), "{text:?}: {error}");
         }
