@@ -52,7 +52,7 @@ fn doc_tests(root: &Path) -> Step {
 ///
 /// The command line and the client library are both called `jeton` and would write to one folder of documentation
 /// at the same time: they are documented one after the other, the library last.
-fn checks(root: &Path) -> [Step; 10] {
+fn checks(root: &Path) -> [Step; 12] {
     let doc = |name, words| Step::cargo(name, root, words).environment("RUSTDOCFLAGS", "-D warnings");
     [
         Step::cargo("fmt", root, "fmt --all --check").hint("`cargo fmt --all` mends it"),
@@ -62,11 +62,21 @@ fn checks(root: &Path) -> [Step; 10] {
         Step::cargo("jeton without features", root, "check -p jeton --no-default-features"),
         Step::cargo("jeton with redis alone", root, "check -p jeton --no-default-features --features redis"),
         Step::cargo("jeton with vault alone", root, "check -p jeton --no-default-features --features vault"),
+        Step::cargo("jeton with aws alone", root, "check -p jeton --no-default-features --features aws"),
+        Step::cargo(
+            "jeton with keyring alone",
+            root,
+            "check -p jeton --no-default-features --features keyring",
+        ),
         Step::cargo("jeton-guard without features", root, "check -p jeton-guard --no-default-features"),
         Step::cargo("deny", root, "deny check bans licenses sources")
             .hint("deny.toml says what is allowed and why"),
         doc("doc of the command line", "doc --no-deps -p jeton-cli"),
-        doc("doc", "doc --no-deps --workspace --exclude jeton-cli --features jeton/redis,jeton/vault"),
+        doc(
+            "doc",
+            "doc --no-deps --workspace --exclude jeton-cli \
+             --features jeton/aws,jeton/keyring,jeton/redis,jeton/vault",
+        ),
     ]
 }
 

@@ -92,8 +92,8 @@ pub enum InvalidPlace {
     },
 }
 
-const FORMS: &str =
-    "the forms are env:NAME, file:PATH, - for standard input, cmd:PROGRAM ARGUMENT ... and systemd:NAME";
+const FORMS: &str = "the forms are env:NAME, file:PATH, - for standard input, cmd:PROGRAM ARGUMENT ..., systemd:NAME, \
+     vault:MOUNT/PATH#FIELD, aws:SECRET_ID#MEMBER and keyring:SERVICE/USER";
 
 /// Forms that name a source elsewhere, and are told from a secret with a colon in it by these names.
 const FOREIGN_FORMS: [&str; 20] = [
