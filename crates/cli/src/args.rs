@@ -6,12 +6,14 @@
 )]
 
 mod cache;
+mod credential;
 mod profile;
 
 pub(crate) use cache::{
     CacheArgs, CacheCommand, CacheCommandArgs, CachePlaceArgs, ClearCacheArgs, ListCacheArgs, ShowCacheArgs,
 };
 
+pub(crate) use credential::CredentialArgs;
 pub(crate) use profile::{CheckProfilesArgs, ListProfilesArgs, ProfileCommand, ProfileCommandArgs};
 
 use crate::exit_code;
@@ -162,14 +164,8 @@ pub(crate) struct ClientNameArgs {
 pub(crate) struct ClientArgs {
     #[command(flatten)]
     pub(crate) identity: IdentityArgs,
-    /// Where the secret is: env:NAME, file:PATH, - for standard input, 'cmd:PROGRAM ARGUMENT ...' or systemd:NAME
-    /// [env: JETON_CLIENT_SECRET (the secret itself) or JETON_CLIENT_SECRET_FILE (a path)]
-    #[arg(long, value_name = "SOURCE")]
-    pub(crate) client_secret: Option<String>,
-    /// How the secret is sent: client_secret_basic or client_secret_post
-    /// [env: JETON_AUTH_METHOD; default: client_secret_basic]
-    #[arg(long, value_name = "METHOD")]
-    pub(crate) auth_method: Option<String>,
+    #[command(flatten)]
+    pub(crate) credential: CredentialArgs,
     /// The scopes to ask for, space-delimited; may be repeated [env: JETON_SCOPES]
     #[arg(long = "scope", value_name = "SCOPES")]
     pub(crate) scopes: Vec<String>,
@@ -192,7 +188,7 @@ pub(crate) struct ClientArgs {
 }
 
 /// Which client at which authorization server.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Authorization server")]
 pub(crate) struct IdentityArgs {
     /// The profile [client.NAME] of the settings file. Which client asks, and its secret, then come from flags and the file, and
@@ -202,13 +198,17 @@ pub(crate) struct IdentityArgs {
     /// The token endpoint [env: JETON_TOKEN_URL]
     #[arg(long, value_name = "URL")]
     pub(crate) token_url: Option<String>,
+    /// The issuer identifier of the server: without --token-url, the token endpoint and what the server offers are found by it
+    /// (RFC 8414); with it, it is the audience of client assertions [env: JETON_ISSUER]
+    #[arg(long, value_name = "URL")]
+    pub(crate) issuer: Option<String>,
     /// The client id [env: JETON_CLIENT_ID]
     #[arg(long, value_name = "ID")]
     pub(crate) client_id: Option<String>,
 }
 
 /// How servers are reached.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct NetworkArgs {
     /// The certificate authorities to trust, as a PEM file, in place of those of the system [env: JETON_CA_FILE]
@@ -223,7 +223,7 @@ pub(crate) struct NetworkArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The token comes from the cache where a good one is kept there; then no server is asked. All commands that share the cache
-live on one token for each client, secret, server, scope, audience, resource and parameters; one of them renews it in time.")]
+live on one token for each client, credential, server, scope, audience, resource and parameters; one of them renews it in time.")]
 pub(crate) struct TokenArgs {
     #[command(flatten)]
     pub(crate) output: OutputArgs,

@@ -5,6 +5,7 @@
 mod args;
 mod cache;
 mod command;
+mod discovery;
 mod exchange;
 mod exit_code;
 mod failure;

@@ -1,9 +1,10 @@
 //! What a command that asks for tokens has: a manager with the cache of this user, and an end that leaves it in order.
 
 use crate::cache::{self, CommandStore, Renewal};
+use crate::discovery::{Finder, Server};
 use crate::failure::Failure;
-use crate::settings::{ClientSettings, Layers, ReadAhead};
-use jeton::http::HttpExchange;
+use crate::settings::{ClientSettings, Layers, Material, Proof, ReadAhead};
+use jeton::http::{ClientIdentity, HttpExchange};
 use jeton::store::SharedStore;
 use jeton::{CachedToken, TokenManager};
 use std::sync::Arc;
@@ -26,26 +27,36 @@ pub(crate) struct Plan {
 /// A manager for one command.
 pub(crate) struct Session {
     pub(crate) manager: TokenManager,
+    /// The endpoint that is asked.
+    pub(crate) token_endpoint: String,
+    /// What is shown to servers in the handshake, with mutual TLS.
+    pub(crate) identity: Option<ClientIdentity>,
+    /// How long it took to find the server.
+    spent: Duration,
     store: Option<Arc<CommandStore>>,
 }
 
 impl Session {
-    /// Reads the secrets, opens the cache and builds the manager. Sends nothing.
+    /// Reads the secrets, finds the server, opens the cache and builds the manager. Asks nobody for a token.
     pub(crate) async fn begin(
         settings: &ClientSettings,
         layers: &Layers,
         plan: Plan,
     ) -> Result<Self, Failure> {
         let secrets = settings.secrets(layers);
-        let source = secrets.open(&settings.credential.client_secret)?;
-        let reading = secrets.read_from(&settings.credential.client_secret, source.as_ref()).await?;
+        let material = &settings.credential.material;
+        let source = secrets.open_material(material)?;
+        let reading = secrets.read_material(material, source.as_ref()).await?;
+        let begun = Instant::now();
+        let server = Self::server(settings, plan.renewal).await?;
+        let spent = begun.elapsed();
         let opened = cache::open(&settings.cache, &settings.network.tls_roots, &secrets).await?;
-        let secret = reading.current.clone();
-        let mut builder = settings.manager(Arc::new(ReadAhead::new(reading, source)));
+        let text = reading.current.clone();
+        let proof = Proof::Source(Arc::new(ReadAhead::new(reading, source)));
+        let mut builder = settings.manager(&server, proof);
         let mut store = None;
         if let Some(opened) = opened {
-            // Whoever gives a wrong secret is to learn it, and not to get what the right one brought.
-            let ring = opened.ring.clone().bound_to(&secret);
+            let ring = opened.ring.clone().bound_to(&material.binding(&text));
             let kept = Arc::new(CommandStore::new(opened, plan.renewal));
             let shared: Arc<dyn SharedStore> = Arc::<CommandStore>::clone(&kept);
             builder = builder.shared_store(shared, ring);
@@ -55,17 +66,28 @@ impl Session {
             builder = builder.exchange(exchange);
         }
         let manager = builder.build().map_err(|error| settings.build_failure(&error))?;
-        Ok(Self { manager, store })
+        let identity = match material {
+            Material::Certificate { .. } => Some(ClientIdentity::new(text)),
+            Material::Secret { .. } | Material::PrivateKey(_) | Material::Assertion(_) => None,
+        };
+        let token_endpoint = server.endpoint_for(material).to_owned();
+        Ok(Self { manager, token_endpoint, identity, spent, store })
+    }
+
+    async fn server(settings: &ClientSettings, renewal: Renewal) -> Result<Server, Failure> {
+        let finder = Finder::new(&settings.network, settings.timeout).keeping_with(&settings.cache);
+        finder.find(&settings.identity.server, renewal).await
     }
 
     /// A token.
     pub(crate) async fn token(&self, settings: &ClientSettings) -> Result<Arc<CachedToken>, Failure> {
         let begun = Instant::now();
         let ask = |wait| self.manager.token_within(settings.key(), wait);
-        let found = ask(settings.timeout).await.map_err(|error| Failure::from(&error))?;
+        let timeout = settings.timeout.saturating_sub(self.spent);
+        let found = ask(timeout).await.map_err(|error| Failure::from(&error))?;
         // What another process left is taken as it is; only who asks again is given one that is not about to expire,
         // and sees to it that it is renewed ahead.
-        let again = ask(settings.timeout.saturating_sub(begun.elapsed())).await;
+        let again = ask(timeout.saturating_sub(begun.elapsed())).await;
         Ok(again.unwrap_or(found))
     }
 

@@ -10,7 +10,7 @@ mod section;
 mod server;
 
 pub(crate) use cache::{CacheKeys, CachePlace, CacheSettings, Kept, RedisSettings};
-pub(crate) use client::{ClientSettings, IdentitySettings, NetworkSettings, timeout};
+pub(crate) use client::{ClientSettings, Material, NetworkSettings, Proof, ServerSettings, timeout};
 pub(crate) use faults::Faults;
 pub use faults::settings_faults;
 pub(crate) use profile::{ClientLayers, ProfileName, ProfileSummary};

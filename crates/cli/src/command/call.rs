@@ -22,8 +22,13 @@ pub(crate) async fn run(args: &CallArgs, layers: &Layers) -> Result<(), Failure>
     let settings = layers.client(&args.client)?;
     let url = url(&args.url, &settings)?;
     let max_time = max_time(&args.max_time)?;
-    let request = request::build(args, &url, &settings)?;
+    let mut request = request::build(args, &url, &settings)?;
     let session = Session::begin(&settings, layers, Plan::default()).await?;
+    // A token may be bound to the certificate (RFC 8705 §3). It is shown to the host that was named and to no other, as redirects are
+    // not followed.
+    if let Some(identity) = session.identity.clone().filter(|_| url.as_str().starts_with("https:")) {
+        request.extensions_mut().insert(identity);
+    }
     let call = send(request, &settings, &session, &url, args, max_time);
     let answer = tokio::time::timeout(max_time, call).await.unwrap_or_else(|_elapsed| {
         let message = format!("{}: no answer within {}", url.authority(), Lifespan(max_time));

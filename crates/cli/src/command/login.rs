@@ -21,7 +21,7 @@ pub(crate) async fn run(args: &LoginArgs, layers: &Layers) -> Result<(), Failure
     let settings = layers.client(&args.client)?;
     let announced = Arc::new(Announced {
         inner: exchange::exchange(&settings.network.tls_roots)?,
-        line: format!("Authenticating... as {} at {}", client_id(&settings), token_url(&settings)),
+        line: format!("Authenticating... as {} at {}", client_id(&settings), server(&settings)),
         is_due: AtomicBool::new(true),
         asked: AtomicBool::new(false),
     });
@@ -37,6 +37,7 @@ pub(crate) async fn run(args: &LoginArgs, layers: &Layers) -> Result<(), Failure
     let login = Login {
         source: if asked { Source::Server } else { Source::Cache },
         kept_in: session.kept_in(),
+        token_endpoint: &session.token_endpoint,
         token: &token,
         settings: &settings,
     };
@@ -53,8 +54,8 @@ fn client_id(settings: &ClientSettings) -> String {
     harmless(&settings.identity.client_id)
 }
 
-fn token_url(settings: &ClientSettings) -> String {
-    harmless(&settings.identity.token_url.value)
+fn server(settings: &ClientSettings) -> String {
+    harmless(settings.identity.server.url())
 }
 
 /// Where the token is from.
@@ -68,6 +69,7 @@ enum Source {
 struct Login<'a> {
     source: Source,
     kept_in: Option<String>,
+    token_endpoint: &'a str,
     token: &'a CachedToken,
     settings: &'a ClientSettings,
 }
@@ -88,7 +90,7 @@ impl Login<'_> {
         let expires = format!("{} ({})", moment::second(expires_at), moment::distance(expires_at, now));
         let lines = [
             ("client", self.settings.identity.client_id.clone()),
-            ("server", self.settings.identity.token_url.value.clone()),
+            ("server", self.token_endpoint.to_owned()),
             ("scope", self.scope().unwrap_or_else(|| "- (what the server gives)".to_owned())),
             ("expires", expires),
             ("fingerprint", self.token.id().to_string()),
@@ -102,7 +104,7 @@ impl Login<'_> {
         let expires_at = self.token.expires_at();
         json!({
             "client_id": self.settings.identity.client_id,
-            "token_endpoint": self.settings.identity.token_url.value,
+            "token_endpoint": self.token_endpoint,
             "scope": self.scope(),
             "fingerprint": self.token.id().to_string(),
             "expires_in": expires_at.saturating_since(now).as_secs(),

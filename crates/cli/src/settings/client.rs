@@ -2,24 +2,28 @@
 
 mod credential;
 mod identity;
+mod material;
 mod network;
 mod request;
 
-pub(crate) use credential::CredentialSettings;
-pub(crate) use identity::IdentitySettings;
+pub(crate) use credential::Proof;
+pub(crate) use identity::ServerSettings;
+pub(crate) use material::Material;
 pub(crate) use network::NetworkSettings;
 
+use self::credential::CredentialSettings;
+use self::identity::IdentitySettings;
 use super::cache::CacheSettings;
 use super::faults::Faults;
 use super::profile::ClientLayers;
-use super::{Layers, Origin, Secrets, found};
+use super::{Found, Layers, Origin, Secrets, found};
 use crate::args::ClientArgs;
+use crate::discovery::Server;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::lifespan::Lifespan;
-use jeton::credentials::{SecretPlace, SecretSource};
+use jeton::credentials::SecretPlace;
 use jeton::{BuildError, Scope, TokenKey, TokenManager, TokenManagerBuilder};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What is set for asking an authorization server. The secret is not read yet.
@@ -48,7 +52,7 @@ impl ClientLayers<'_> {
     pub(crate) fn client(&self, args: &ClientArgs) -> Result<ClientSettings, Faults> {
         let mut faults = Faults::default();
         let identity = faults.keep_all(self.identity(&args.identity));
-        let credential = faults.keep_all(self.credential(args));
+        let credential = faults.keep_all(self.credential(&args.credential));
         let scope = faults.keep(self.scope(args));
         let key = faults.keep(self.key(args, scope.as_ref().and_then(Option::as_ref)));
         let timeout = faults.keep(timeout(&args.timeout));
@@ -92,32 +96,43 @@ impl ClientSettings {
         places
     }
 
-    /// The settings of a manager that proves itself with what `secret` holds.
-    pub(crate) fn manager(&self, secret: Arc<dyn SecretSource>) -> TokenManagerBuilder {
-        let IdentitySettings { token_url, client_id } = &self.identity;
-        let builder = TokenManager::builder(&token_url.value, client_id)
+    /// The settings of a manager that asks `server`, and proves itself with `proof`.
+    pub(crate) fn manager(&self, server: &Server, proof: Proof) -> TokenManagerBuilder {
+        let mut builder = TokenManager::builder(&server.token_url, &self.identity.client_id)
             .plain_http(self.network.plain_http.clone())
             .tls_roots(self.network.tls_roots.clone())
             .total_timeout(self.timeout)
             .wait_timeout(self.timeout);
-        self.credential.put_on(builder, secret)
+        if let Some(issuer) = &server.issuer {
+            builder = builder.issuer(issuer);
+        }
+        if let Some(metadata) = &server.metadata {
+            builder = builder.metadata(metadata.clone());
+        }
+        self.credential.put_on(builder, proof)
     }
 
     /// Why a manager of these settings cannot be built.
     pub(crate) fn build_failure(&self, error: &BuildError) -> Failure {
+        let span = |found: &Option<Found<Duration>>| match found {
+            Some(found) => found.origin.fault(error),
+            None => Failure::from(error),
+        };
         match error {
-            BuildError::TokenUrl(_) => self.identity.token_url.origin.fault(error),
+            BuildError::TokenUrl(_) | BuildError::MutualTlsWithoutTls => {
+                self.identity.server.origin().fault(error)
+            }
+            BuildError::Credential(_) => self.credential.material.place().origin.fault(error),
+            BuildError::CredentialSpan { name: "credential_period", .. } => span(&self.credential.period),
+            BuildError::CredentialSpan { .. } => span(&self.credential.rotation_due_after),
             BuildError::ClientId
             | BuildError::ClientSecret
             | BuildError::TwoSecrets
             | BuildError::TwoCredentials { .. }
             | BuildError::MethodMismatch { .. }
-            | BuildError::MutualTlsWithoutTls
-            | BuildError::CredentialSpan { .. }
             | BuildError::NoRuntime
             | BuildError::TooManyKeys { .. }
             | BuildError::AnotherEndpoint
-            | BuildError::Credential(_)
             | BuildError::Timeout { .. }
             | BuildError::Lease
             | BuildError::Tls(_) => Failure::from(error),

@@ -2,7 +2,7 @@
 
 use super::Layers;
 use super::file::SettingsFile;
-use crate::args::{CacheArgs, ClientArgs, IdentityArgs, NetworkArgs, ServerArgs};
+use crate::args::{CacheArgs, ClientArgs, CredentialArgs, IdentityArgs, NetworkArgs, ServerArgs};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use jeton::credentials::Environment;
@@ -69,15 +69,14 @@ impl ClientArgs {
     /// A command line that says nothing.
     pub(crate) fn without_flags() -> Self {
         Self {
-            identity: IdentityArgs { client: None, token_url: None, client_id: None },
-            client_secret: None,
-            auth_method: None,
+            identity: IdentityArgs::default(),
+            credential: CredentialArgs::default(),
             scopes: Vec::new(),
             audience: None,
             resources: Vec::new(),
             endpoint_params: Vec::new(),
             timeout: "15s".to_owned(),
-            network: NetworkArgs { ca_file: None, plain_http_hosts: Vec::new() },
+            network: NetworkArgs::default(),
             cache: CacheArgs::default(),
         }
     }

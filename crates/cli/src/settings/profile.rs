@@ -9,12 +9,13 @@ mod summary;
 pub(crate) use summary::ProfileSummary;
 
 use super::file::{FileFault, Profile};
-use super::section::{CLIENT_SECRET, ClientSection, KNOWN, Says, Setting};
+use super::section::{CLIENT_SECRET, ClientSection, KNOWN, PlaceOfSecret, Says, Setting, Value};
 use super::{Found, Layers, Name, Origin, found};
 use crate::args::IdentityArgs;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::output;
+use jeton::credentials::SecretPlace;
 use std::fmt;
 use std::str::FromStr;
 use toml::Spanned;
@@ -58,6 +59,22 @@ impl FromStr for ProfileName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the name of a profile has 1 to 64 letters, digits and ._-")]
 pub(crate) struct InvalidProfileName;
+
+/// Where settings of a client stand together, the nearest first: what is nearer wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Section {
+    Flags,
+    Variables,
+    /// The table of the profile.
+    Profile,
+    /// The top of the settings file.
+    Top,
+}
+
+impl Section {
+    pub(super) const ALL: [Self; 4] = [Self::Flags, Self::Variables, Self::Profile, Self::Top];
+    pub(super) const IN_FILE: [Self; 2] = [Self::Profile, Self::Top];
+}
 
 /// The layers as one client sees them.
 #[derive(Clone, Copy, Debug)]
@@ -147,6 +164,56 @@ impl<'a> ClientLayers<'a> {
         }
         let variable = self.variable(setting)?;
         Ok(variable.or_else(|| self.in_file(setting)))
+    }
+
+    /// A setting that is one text, with the nearest section that has it.
+    pub(super) fn nearest<T: Value + Clone>(
+        &self,
+        setting: &Setting<T>,
+        flag: Option<&str>,
+    ) -> Result<Option<(Section, Found<String>)>, Failure> {
+        for section in Section::ALL {
+            if let Some(found) = self.text_in(section, setting, flag)? {
+                return Ok(Some((section, found)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A setting that is one text, as one section has it.
+    pub(super) fn text_in<T: Value + Clone>(
+        &self,
+        section: Section,
+        setting: &Setting<T>,
+        flag: Option<&str>,
+    ) -> Result<Option<Found<String>>, Failure> {
+        let in_file = match section {
+            Section::Flags => {
+                return Ok(flag.map(|text| found(text.to_owned(), Origin::Flag(setting.name.flag))));
+            }
+            Section::Variables => return self.variable(setting),
+            Section::Profile => self.in_profile(setting),
+            Section::Top => self.at_the_top(setting),
+        };
+        Ok(in_file.and_then(|held| Some(found(held.value.text()?.to_owned(), held.origin))))
+    }
+
+    /// The place of a secret, as one section has it.
+    pub(super) fn place_in(
+        &self,
+        section: Section,
+        setting: &Setting<PlaceOfSecret>,
+        flag: Option<&str>,
+    ) -> Result<Option<Found<SecretPlace>>, Failure> {
+        let in_file = match section {
+            Section::Flags | Section::Variables => {
+                let text = self.text_in(section, setting, flag)?;
+                return text.map(|text| Ok(found(text.parse()?, text.origin))).transpose();
+            }
+            Section::Profile => self.in_profile(setting),
+            Section::Top => self.at_the_top(setting),
+        };
+        Ok(in_file.map(|held| found(held.value.0, held.origin)))
     }
 
     /// A setting that is a list; in the environment its items are divided by `separators`.

@@ -1,15 +1,18 @@
 //! The secrets that settings name: how they are read.
 
+mod joined;
+
 use super::section::CLIENT_SECRET;
-use super::{Found, Layers, NetworkSettings};
+use super::{Found, Layers, Material, NetworkSettings};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::lifespan::Lifespan;
 use crate::output;
 use jeton::Secret;
 use jeton::credentials::{
-    Reread, SecretFuture, SecretPlace, SecretReading, SecretSource, SourceFault, Surroundings,
+    Reread, SecretFuture, SecretPlace, SecretReading, SecretSource, SourceFault, Surroundings, WithPrevious,
 };
+use joined::Joined;
 use std::future::ready;
 use std::io::{self, IsTerminal as _};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,16 +40,6 @@ impl Layers {
     }
 }
 
-impl Found<SecretPlace> {
-    /// The place for people, with the whole path of a file.
-    pub(crate) fn told(&self) -> String {
-        if let SecretPlace::File(path) = &self.value {
-            return SecretPlace::File(self.origin.directory().join(path)).to_string();
-        }
-        self.value.to_string()
-    }
-}
-
 impl Secrets {
     /// Secret managers are asked over this network, and no place may take longer than `within`.
     pub(super) fn asked(mut self, network: &NetworkSettings, within: Duration) -> Self {
@@ -65,17 +58,35 @@ impl Secrets {
 
     /// Reads the secret at a place.
     pub(crate) async fn read(&self, place: &Found<SecretPlace>) -> Result<Secret<String>, Failure> {
-        Ok(self.read_whole(place).await?.current)
+        let source = self.open(place)?;
+        Ok(self.read_from(place, source.as_ref()).await?.current)
     }
 
-    /// Reads all that a place has to say of its secret.
-    pub(crate) async fn read_whole(&self, place: &Found<SecretPlace>) -> Result<SecretReading, Failure> {
-        let source = self.open(place)?;
-        self.read_from(place, source.as_ref()).await
+    /// The source of what a client proves itself with.
+    pub(crate) fn open_material(&self, material: &Material) -> Result<Arc<dyn SecretSource>, Failure> {
+        let source = self.open(material.place())?;
+        let Some(companion) = material.companion() else { return Ok(source) };
+        let other = self.open(companion)?;
+        Ok(match material {
+            Material::Certificate { .. } => Arc::new(Joined::new(source, other)),
+            Material::Secret { .. } | Material::PrivateKey(_) | Material::Assertion(_) => {
+                Arc::new(WithPrevious::new(source, other))
+            }
+        })
+    }
+
+    /// Reads the source of what a client proves itself with.
+    pub(crate) async fn read_material(
+        &self,
+        material: &Material,
+        source: &dyn SecretSource,
+    ) -> Result<SecretReading, Failure> {
+        let companion = material.companion().filter(|place| place.value.reads_standard_input());
+        self.read_from(companion.unwrap_or_else(|| material.place()), source).await
     }
 
     /// Reads the source that was opened at a place.
-    pub(crate) async fn read_from(
+    async fn read_from(
         &self,
         place: &Found<SecretPlace>,
         source: &dyn SecretSource,

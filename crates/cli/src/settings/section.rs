@@ -50,7 +50,8 @@ impl TryFrom<String> for PlaceOfSecret {
 }
 
 /// The kinds of values.
-trait Value {
+pub(super) trait Value {
+    /// The value as a variable would have it, where that is one text.
     fn text(&self) -> Option<&str> {
         None
     }
@@ -69,6 +70,12 @@ impl Value for String {
 impl Value for PlaceOfSecret {
     fn names(&self, variable: &str) -> bool {
         self.0.variables().into_iter().any(|named| named == variable)
+    }
+}
+
+impl Value for bool {
+    fn text(&self) -> Option<&str> {
+        Some(if *self { "true" } else { "false" })
     }
 }
 
@@ -120,11 +127,25 @@ macro_rules! client_settings {
 
 client_settings! {
     TOKEN_URL: token_url String, "JETON_TOKEN_URL", "--token-url", WhoAsks;
+    ISSUER: issuer String, "JETON_ISSUER", "--issuer", WhoAsks;
     CLIENT_ID: client_id String, "JETON_CLIENT_ID", "--client-id", WhoAsks;
     // The one variable that holds a secret itself; key and flag name a source.
     CLIENT_SECRET: client_secret PlaceOfSecret, "JETON_CLIENT_SECRET", "--client-secret", WhoAsks;
     CLIENT_SECRET_FILE: client_secret_file String, "JETON_CLIENT_SECRET_FILE", "--client-secret", WhoAsks;
+    CLIENT_SECRET_PREVIOUS: client_secret_previous PlaceOfSecret, "JETON_CLIENT_SECRET_PREVIOUS", "--client-secret-previous", WhoAsks;
+    PRIVATE_KEY: private_key PlaceOfSecret, "JETON_PRIVATE_KEY", "--private-key", WhoAsks;
+    CLIENT_ASSERTION: client_assertion PlaceOfSecret, "JETON_CLIENT_ASSERTION", "--client-assertion", WhoAsks;
+    CLIENT_CERTIFICATE: client_certificate PlaceOfSecret, "JETON_CLIENT_CERTIFICATE", "--client-certificate", WhoAsks;
+    CLIENT_CERTIFICATE_KEY: client_certificate_key PlaceOfSecret, "JETON_CLIENT_CERTIFICATE_KEY", "--client-certificate-key", WhoAsks;
     AUTH_METHOD: auth_method String, "JETON_AUTH_METHOD", "--auth-method", WhoAsks;
+    BASIC_ENCODING: basic_encoding String, "JETON_BASIC_ENCODING", "--basic-encoding", WhoAsks;
+    KEY_ID: key_id String, "JETON_KEY_ID", "--key-id", WhoAsks;
+    ASSERTION_ALGORITHM: assertion_algorithm String, "JETON_ASSERTION_ALGORITHM", "--assertion-algorithm", WhoAsks;
+    ASSERTION_AUDIENCE: assertion_audience String, "JETON_ASSERTION_AUDIENCE", "--assertion-audience", WhoAsks;
+    ASSERTION_LIFETIME: assertion_lifetime String, "JETON_ASSERTION_LIFETIME", "--assertion-lifetime", WhatIsAsked;
+    X5T_S256: x5t_s256 bool, "JETON_X5T_S256", "--x5t-s256", WhoAsks;
+    CREDENTIAL_PERIOD: credential_period String, "JETON_CREDENTIAL_PERIOD", "--credential-period", WhatIsAsked;
+    ROTATION_DUE_AFTER: rotation_due_after String, "JETON_ROTATION_DUE_AFTER", "--rotation-due-after", WhatIsAsked;
     SCOPES: scopes Vec<String>, "JETON_SCOPES", "--scope", WhatIsAsked;
     AUDIENCE: audience String, "JETON_AUDIENCE", "--audience", WhatIsAsked;
     RESOURCE: resource Vec<String>, "JETON_RESOURCE", "--resource", WhatIsAsked;

@@ -65,12 +65,12 @@ fn profiles_are_listed_with_what_they_take_from_the_top() {
     assert_eq!(document["settings_file"], json!(path));
     let secret = home.path().join(".config/jeton/billing.secret");
     let expected = json!([
-        { "name": "billing", "token_endpoint": "https://other.example/", "client_id": "billing-id",
+        { "name": "billing", "token_endpoint": "https://other.example/", "issuer": null, "credential": "client_secret", "client_id": "billing-id",
           "token_endpoint_auth_method": "client_secret_basic", "scope": null,
           "secret_place": format!("the secret file {}", secret.display()) },
-        { "name": "half", "token_endpoint": "https://id.example/token", "client_id": null,
+        { "name": "half", "token_endpoint": "https://id.example/token", "issuer": null, "credential": null, "client_id": null,
           "token_endpoint_auth_method": "client_secret_post", "scope": "a b", "secret_place": null },
-        { "name": "z", "token_endpoint": "https://id.example/token", "client_id": null,
+        { "name": "z", "token_endpoint": "https://id.example/token", "issuer": null, "credential": "client_secret", "client_id": null,
           "token_endpoint_auth_method": "client_secret_basic", "scope": "a b",
           "secret_place": "the secret in the environment variable CANARY" },
     ]);

@@ -3,16 +3,20 @@
 use super::rendering;
 use super::report::{ProfileReport, Report, SecretReport, ServerReport};
 use crate::args::{CheckProfilesArgs, ClientArgs};
+use crate::cache::Renewal;
+use crate::discovery::{Finder, Server};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::output::{self, Format};
-use crate::settings::{CacheKeys, ClientLayers, ClientSettings, Kept, Layers, Secrets, timeout};
+use crate::settings::{
+    CacheKeys, ClientLayers, ClientSettings, Kept, Layers, Material, Proof, Secrets, timeout,
+};
 use jeton::credentials::{SecretFuture, SecretReading, SecretSource, SourceFault, SourceFaultKind};
-use jeton::{Clock as _, SystemClock, TokenErrorKind, TokenManager};
+use jeton::{BuildError, Clock as _, SystemClock, TokenErrorKind};
 use std::future::{Future, ready};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -136,30 +140,60 @@ impl Look {
         let mut seen =
             Seen { faults: Vec::new(), secret: SecretReport::Unread, server: ServerReport::NotAsked };
         let mut reading = None;
+        let material = &settings.credential.material;
         if settings.takes_standard_input() && self.standard_input == StandardInput::Left {
             seen.secret = SecretReport::LeftInStandardInput;
         } else {
-            match secrets.read_whole(&settings.credential.client_secret).await {
+            match read(material, secrets).await {
                 Ok(read) => {
-                    let place = settings.credential.client_secret.told();
-                    seen.secret = SecretReport::Read { place, since: read.since };
+                    let (place, since) = (material.place().told(), read.since);
+                    let due_after = settings.credential.rotation_due_after();
+                    seen.secret = SecretReport::Read { place, since, due_after };
                     reading = Some(read);
                 }
                 Err(fault) => seen.faults.push(fault),
             }
             seen.faults.extend(cache_faults(settings, secrets).await);
         }
-        // Whatever the secret is, the rest can be held against its bounds.
-        let known = reading.is_some();
-        let manager = settings.manager(Arc::new(Fixed(reading))).build();
-        match manager {
-            Ok(manager) if known && healthy && seen.faults.is_empty() && self.servers == Servers::Asked => {
-                seen.server = ask(&manager, settings).await;
-            }
-            Ok(_) => {}
-            Err(error) => seen.faults.push(settings.build_failure(&error)),
+        let finder = Finder::new(&settings.network, settings.timeout).keeping_with(&settings.cache);
+        // Whatever the secret is and the server says, the rest can be held against its bounds.
+        let known = finder.known(&settings.identity.server);
+        seen.faults.extend(build_fault(settings, known, reading.clone()));
+        if let Some(reading) = reading
+            && healthy
+            && seen.faults.is_empty()
+            && self.servers == Servers::Asked
+        {
+            seen.server = ask(settings, reading).await;
         }
         seen
+    }
+}
+
+async fn read(material: &Material, secrets: &Secrets) -> Result<SecretReading, Failure> {
+    let source = secrets.open_material(material)?;
+    secrets.read_material(material, source.as_ref()).await
+}
+
+/// Why no manager can be built, with what is known of the server.
+fn build_fault(
+    settings: &ClientSettings,
+    known: Option<Server>,
+    reading: Option<SecretReading>,
+) -> Option<Failure> {
+    let text = reading.as_ref().map(|reading| reading.current.clone());
+    let source = Arc::new(Fixed(reading));
+    let proof = match text {
+        Some(text) => Proof::Text(text, source),
+        None => Proof::Source(source),
+    };
+    let is_known = known.is_some();
+    let server = known.unwrap_or_else(|| Server::as_set(&settings.identity.server));
+    match settings.manager(&server, proof).build() {
+        Ok(_) => None,
+        // The endpoint is for the issuer to say.
+        Err(BuildError::MutualTlsWithoutTls) if !is_known => None,
+        Err(error) => Some(settings.build_failure(&error)),
     }
 }
 
@@ -186,8 +220,22 @@ impl SecretSource for Fixed {
     }
 }
 
-async fn ask(manager: &TokenManager, settings: &ClientSettings) -> ServerReport {
-    let answer = manager.token_within(settings.key(), settings.timeout).await;
+/// Asks for a token. What the issuer says is asked for too, and nothing is kept.
+async fn ask(settings: &ClientSettings, reading: SecretReading) -> ServerReport {
+    let failed = |failure| ServerReport::Failed { failure, error: None };
+    let begun = Instant::now();
+    let finder = Finder::new(&settings.network, settings.timeout);
+    let server = match finder.find(&settings.identity.server, Renewal::Now).await {
+        Ok(server) => server,
+        Err(failure) => return failed(failure),
+    };
+    let proof = Proof::Source(Arc::new(Fixed(Some(reading))));
+    let manager = match settings.manager(&server, proof).build() {
+        Ok(manager) => manager,
+        Err(error) => return failed(settings.build_failure(&error)),
+    };
+    let left = settings.timeout.saturating_sub(begun.elapsed());
+    let answer = manager.token_within(settings.key(), left).await;
     let _unfinished = manager.close(CLOSED_WITHIN).await;
     match answer {
         Ok(token) => ServerReport::Granted(token),

@@ -18,7 +18,8 @@ pub(super) fn table(profiles: &[ProfileSummary]) -> String {
         return String::new();
     }
     let rows: Vec<[String; 6]> = profiles.iter().map(row).collect();
-    let head = ["PROFILE", "CLIENT ID", "TOKEN URL", "METHOD", "SCOPE", "SECRET"].map(str::to_owned);
+    let head =
+        ["PROFILE", "CLIENT ID", "TOKEN URL OR ISSUER", "METHOD", "SCOPE", "SECRET"].map(str::to_owned);
     let all: Vec<&[String; 6]> = std::iter::once(&head).chain(&rows).collect();
     let mut table = String::new();
     for row in &all {
@@ -38,11 +39,16 @@ fn row(profile: &ProfileSummary) -> [String; 6] {
     [
         harmless(&profile.name),
         told(&profile.client_id),
-        told(&profile.token_url),
-        harmless(&profile.auth_method),
+        harmless(server(profile)),
+        told(&profile.auth_method),
         told(&profile.scope),
         told(&profile.secret),
     ]
+}
+
+/// Where tokens are asked for, or of whom that is asked.
+fn server(profile: &ProfileSummary) -> &str {
+    profile.token_url.as_deref().or(profile.issuer.as_deref()).unwrap_or(UNSET)
 }
 
 /// A profile, by the names of the RFCs where they have them.
@@ -50,9 +56,11 @@ pub(super) fn summary(profile: &ProfileSummary) -> Value {
     json!({
         "name": profile.name,
         "token_endpoint": profile.token_url,
+        "issuer": profile.issuer,
         "client_id": profile.client_id,
         "token_endpoint_auth_method": profile.auth_method,
         "scope": profile.scope,
+        "credential": profile.credential,
         "secret_place": profile.secret,
     })
 }
@@ -77,7 +85,7 @@ fn head(text: &mut String, name: &str, status: Status) {
 }
 
 fn line(text: &mut String, label: &str, value: &str) {
-    let _infallible = writeln!(text, "  {label:<6}  {}", harmless(value));
+    let _infallible = writeln!(text, "  {label:<7}  {}", harmless(value));
 }
 
 fn faults(text: &mut String, faults: &[Failure]) {
@@ -90,22 +98,28 @@ fn faults(text: &mut String, faults: &[Failure]) {
 }
 
 fn body(text: &mut String, profile: &ProfileReport, now: Timestamp) {
-    let ProfileReport { summary, faults: wrong, secret, server } = profile;
+    let ProfileReport { summary, faults: wrong, secret, server: asked } = profile;
     let told = |value: &Option<String>| value.clone().unwrap_or_else(|| UNSET.to_owned());
-    line(text, "client", &format!("{} at {}", told(&summary.client_id), told(&summary.token_url)));
+    line(text, "client", &format!("{} at {}", told(&summary.client_id), server(summary)));
+    let method = summary.auth_method.as_deref().unwrap_or("what the issuer offers");
+    line(text, "method", method);
     match secret {
         SecretReport::Unread => {}
         SecretReport::LeftInStandardInput => {
             let what = "left in standard input: check this profile alone to have it read";
             line(text, "secret", what);
         }
-        SecretReport::Read { place, since } => {
+        SecretReport::Read { place, since, due_after } => {
             let age = since.map(|since| format!(", there since {}", moment::distance(since, now)));
             line(text, "secret", &format!("{place}{}", age.unwrap_or_default()));
+            if secret.rotation_due(now) == Some(true) {
+                let after = Lifespan(*due_after);
+                line(text, "warning", &format!("it ought to be replaced: that is due after {after}"));
+            }
         }
     }
     faults(text, wrong);
-    match server {
+    match asked {
         ServerReport::NotAsked => {}
         ServerReport::Granted(token) => {
             let scope = token.granted_scope().map(|scope| format!(" for {scope}")).unwrap_or_default();
@@ -141,16 +155,14 @@ fn of_faults(faults: &[Failure]) -> Vec<Value> {
 
 fn of_profile(profile: &ProfileReport, now: Timestamp) -> Value {
     let mut document = summary(&profile.summary);
-    let since = match &profile.secret {
-        SecretReport::Read { since, .. } => *since,
-        SecretReport::Unread | SecretReport::LeftInStandardInput => None,
-    };
+    let since = profile.secret.since();
     let others = [
         ("status", json!(profile.status().as_str())),
         ("faults", json!(of_faults(&profile.faults))),
         ("secret_read", json!(matches!(profile.secret, SecretReport::Read { .. }))),
         ("secret_since", json!(since.map(Timestamp::as_unix_seconds))),
         ("secret_age_seconds", json!(since.map(|since| now.saturating_since(since).as_secs()))),
+        ("rotation_due", json!(profile.secret.rotation_due(now))),
         ("server", of_server(&profile.server, now)),
     ];
     if let Some(fields) = document.as_object_mut() {

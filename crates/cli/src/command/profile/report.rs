@@ -4,8 +4,10 @@ use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::settings::ProfileSummary;
 use jeton::{CachedToken, Timestamp};
+use jeton_proto::credential::is_rotation_due;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What was found out.
 pub(super) struct Report {
@@ -31,7 +33,25 @@ pub(super) enum SecretReport {
     /// Standard input holds one secret, so it was left to a check of this profile alone.
     LeftInStandardInput,
     /// It was read, and is there since then, as far as that is known.
-    Read { place: String, since: Option<Timestamp> },
+    Read { place: String, since: Option<Timestamp>, due_after: Duration },
+}
+
+impl SecretReport {
+    /// Since when the secret is there, as far as that is known.
+    pub(super) const fn since(&self) -> Option<Timestamp> {
+        match self {
+            Self::Read { since, .. } => *since,
+            Self::Unread | Self::LeftInStandardInput => None,
+        }
+    }
+
+    /// Whether it ought to be replaced, as far as that is known.
+    pub(super) fn rotation_due(&self, now: Timestamp) -> Option<bool> {
+        match self {
+            Self::Read { since, due_after, .. } => since.map(|since| is_rotation_due(since, *due_after, now)),
+            Self::Unread | Self::LeftInStandardInput => None,
+        }
+    }
 }
 
 /// What the server did.

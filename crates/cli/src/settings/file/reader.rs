@@ -14,6 +14,8 @@ use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
 
 /// More is not told of one file.
 const MAX_FAULTS: usize = 100;
+/// How the fault of a text begins that names no place of a secret.
+const NO_PLACE: &str = "it must say where the secret is";
 
 /// The content of a settings file, as far as it can be read, and what is wrong with it.
 pub(super) fn read(path: &Path, text: &str) -> (Content, Vec<FileFault>) {
@@ -108,6 +110,15 @@ impl<'a> Reader<'a> {
                 self.error(&error, span, profile);
                 if let Some((_, fault)) = self.faults.last_mut() {
                     fault.key = Some(key.get_ref().to_string());
+                    if error.message().starts_with(NO_PLACE) {
+                        let hint = match key.get_ref().as_ref() {
+                            "client_secret" => "client_secret_file = \"PATH\"".to_owned(),
+                            // It is a key that is known, so nothing secret.
+                            key => format!("{key} = \"file:PATH\""),
+                        };
+                        let hint = format!("secrets are not written in the settings file; write {hint}");
+                        fault.failure = fault.failure.clone().hint(hint);
+                    }
                 }
             }
             Err(NotTaken::Unknown) => {
@@ -139,11 +150,7 @@ impl<'a> Reader<'a> {
     fn fault(&mut self, span: Range<usize>, what: &str, profile: Option<&ProfileName>) {
         let (line, column) = place(self.text, span.start);
         let message = format!("{}:{line}:{column}: {what}", self.path.display());
-        let mut failure = Failure::new(ExitCode::Configuration, message).at(line, column);
-        if what.starts_with("it must say where the secret is") {
-            failure = failure
-                .hint("secrets are not written in the settings file; write client_secret_file = \"PATH\"");
-        }
+        let failure = Failure::new(ExitCode::Configuration, message).at(line, column);
         self.faults.push((span.start, FileFault { profile: profile.cloned(), key: None, failure }));
     }
 }
