@@ -2,31 +2,32 @@
 
 use clap::Args;
 
-/// With what a client proves itself, and how. Every SOURCE is a place in one grammar, and never the secret.
+/// With what a client proves itself, and how. Every SOURCE is a place in one grammar, and never the secret. One that begins with
+/// hyphens, as PEM does, is taken for a value too: what is no argument is told with all that is in it.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Client authentication (one of: secret, private key, assertion, certificate)")]
 pub(crate) struct CredentialArgs {
     /// Where the secret is: env:NAME, file:PATH, - for standard input, 'cmd:PROGRAM ARGUMENT ...' or systemd:NAME
     /// [env: JETON_CLIENT_SECRET (the secret itself) or JETON_CLIENT_SECRET_FILE (a path)]
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", allow_hyphen_values = true)]
     pub(crate) client_secret: Option<String>,
     /// Where the secret before this one is, for as long as the server may not know the new one
     /// [env: JETON_CLIENT_SECRET_PREVIOUS, a SOURCE]
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", allow_hyphen_values = true)]
     pub(crate) client_secret_previous: Option<String>,
     /// Where the private key of private_key_jwt is, as PEM or JWK [env: JETON_PRIVATE_KEY, a SOURCE]
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", allow_hyphen_values = true)]
     pub(crate) private_key: Option<String>,
     /// Where a client assertion is that somebody else makes, such as the token of a Kubernetes service account
     /// [env: JETON_CLIENT_ASSERTION, a SOURCE]
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", allow_hyphen_values = true)]
     pub(crate) client_assertion: Option<String>,
     /// Where the certificate of mutual TLS is (RFC 8705), as PEM, with its private key or without
     /// [env: JETON_CLIENT_CERTIFICATE, a SOURCE]
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", allow_hyphen_values = true)]
     pub(crate) client_certificate: Option<String>,
     /// Where the private key of the certificate is, if it is not beside it [env: JETON_CLIENT_CERTIFICATE_KEY, a SOURCE]
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", allow_hyphen_values = true)]
     pub(crate) client_certificate_key: Option<String>,
     /// How the credential is sent: client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt, tls_client_auth or
     /// self_signed_tls_client_auth [env: JETON_AUTH_METHOD; default: what the issuer offers, else client_secret_basic for a

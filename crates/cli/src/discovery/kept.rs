@@ -63,8 +63,7 @@ impl KeptMetadata {
             return None;
         }
         let value: Value = serde_json::from_slice(&bytes).ok()?;
-        let time =
-            |name: &str| Some(Timestamp::from_unix_seconds(value.get(name)?.as_u64()?.try_into().ok()?));
+        let time = |name: &str| Some(Timestamp::from_unix_seconds(value.get(name)?.as_u64()?));
         let document = serde_json::to_vec(value.get("metadata")?).ok()?;
         let metadata = AuthorizationServerMetadata::parse(&document, &self.issuer).ok()?;
         Some(Record { fetched_at: time("fetched_at")?, asked_at: time("asked_at")?, metadata })

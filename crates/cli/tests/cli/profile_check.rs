@@ -318,3 +318,30 @@ fn secrets_of_commands_are_read_at_the_same_time_and_told_by_their_place() {
     assert!(!ended.to_string().contains("canary"), "{ended}");
     assert_eq!(check(&home, 4, &["--timeout", "1s", "hangs"])["status"], "unreachable");
 }
+
+#[test]
+fn a_secret_that_is_old_is_told_and_costs_no_exit_code() {
+    let home = Home::new();
+    let url = closed();
+    let secret = home.write_secret(".config/jeton/secret", "canary-secret");
+    let file = std::fs::File::options().append(true).open(secret).unwrap();
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    file.set_modified(file.metadata().unwrap().modified().unwrap() - days(91)).unwrap();
+    let of_file = "client_secret_file = \"secret\"";
+    let text = profile("due", &url, of_file)
+        + &profile("later", &url, &format!("{of_file}\nrotation_due_after = \"92d\""))
+        + &profile("unknown", &url, "client_secret = \"env:HOME\"");
+    settings(&home, &text);
+    let report = check(&home, 0, &[]);
+    let told = |number: usize| {
+        let one = &report["profiles"][number];
+        (one["rotation_due"].clone(), one["secret_age_seconds"].as_u64().map(|age| age / 86_400))
+    };
+    assert_eq!(told(0), (json!(true), Some(91)), "{report}");
+    assert_eq!(told(1), (json!(false), Some(91)), "{report}");
+    assert_eq!(told(2), (Value::Null, None), "{report}");
+    let text = home.run(&["profile", "check"]);
+    let warnings: Vec<_> = text.done().lines().filter(|line| line.contains("warning")).collect();
+    assert_eq!(warnings, ["  warning  it ought to be replaced: that is due after 90d"], "{text}");
+    assert!(text.stdout.contains("  method   client_secret_basic"), "{text}");
+}

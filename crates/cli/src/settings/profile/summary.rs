@@ -29,7 +29,7 @@ impl ClientLayers<'_> {
         let scopes = self.in_file(&SCOPES).map(|found| found.value.join(" "));
         let server = self.server_in_file();
         let material = self.material_in_file().ok().flatten();
-        let methods = material.as_ref().map(|material| material.methods());
+        let methods = material.as_ref().map(Material::methods);
         let of_material = methods.and_then(<[ClientAuthMethod]>::first).copied().unwrap_or_default();
         let auth_method = text(self.in_file(&AUTH_METHOD)).or_else(|| match server {
             Some(ServerSettings::Issuer(_)) => None,
