@@ -295,3 +295,32 @@ fn t34_what_is_no_place_is_not_told_whatever_the_setting() {
         }
     }
 }
+
+#[test]
+fn a_key_or_certificate_that_cannot_be_used_is_found_by_a_check() {
+    let (home, (pem, _)) = (Home::new(), new_key());
+    home.write_secret(".config/jeton/key", &pem);
+    home.write_secret(".config/jeton/secret", "canary-secret");
+    let profile = |name: &str, rest: &str| {
+        format!("[client.{name}]\ntoken_url = \"https://id.example/t\"\nclient_id = \"x\"\n{rest}\n")
+    };
+    let text = profile("a", "private_key = \"file:key\"")
+        + &profile("b", "private_key = \"file:secret\"")
+        + &profile("c", "client_certificate = \"file:key\"")
+        + &profile("d", "private_key = \"file:key\"\nassertion_algorithm = \"RS256\"");
+    home.write(".config/jeton/jeton.toml", &text);
+    let ended = home.run(&["profile", "check", "--output", "json"]);
+    assert_eq!(ended.code, 5, "{ended}");
+    let report = ended.json();
+    let told = |number: usize| {
+        let one = &report["profiles"][number];
+        (one["status"].as_str().unwrap(), one["faults"][0]["message"].as_str().unwrap_or_default())
+    };
+    assert_eq!(told(0), ("ok", ""), "{report}");
+    for (number, words) in [(1, "private_key: "), (2, "client_certificate: "), (3, "private_key: ")] {
+        let (status, message) = told(number);
+        assert!(status == "faulty" && message.contains(words), "{message}");
+    }
+    assert_eq!(report["profiles"][0]["token_endpoint_auth_method"], "private_key_jwt");
+    assert!(!ended.stdout.contains("canary"), "{ended}");
+}
