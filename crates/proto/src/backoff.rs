@@ -43,6 +43,11 @@ impl Backoff {
         now.into().left_of(self.pause, self.since)
     }
 
+    /// How long it is in all.
+    pub(crate) fn pause(&self) -> Duration {
+        self.pause
+    }
+
     /// How many requests have failed in a row.
     pub fn failures(&self) -> u32 {
         self.failures

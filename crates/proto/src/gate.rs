@@ -28,6 +28,13 @@ impl CredentialGeneration {
     }
 }
 
+/// How many credentials in a row are tried at once, each because it is another one than was refused: what one token request may
+/// come upon while a rotation is under way, and some more. A source that tells another one with each read, as one that is broken or
+/// written to by two does, is no way around the pauses (trap T24).
+const MAX_REFUSED_IN_A_ROW: u32 = 8;
+/// After how long without a refusal the count begins anew.
+const IN_A_ROW_WITHIN: Duration = Duration::from_mins(15);
+
 /// What one client knows of one endpoint.
 ///
 /// ```
@@ -67,12 +74,36 @@ impl Pause {
 #[derive(Clone, Copy, Debug)]
 struct Refusal {
     backoff: Backoff,
+    /// The newest credential that was refused.
     of: CredentialGeneration,
+    /// How many were, each sent after the one before it was refused, with no grant in between.
+    in_a_row: u32,
+    /// The oldest one that was sent since the last of them was refused.
+    tried: Option<CredentialGeneration>,
+    /// When the last one was refused.
+    at: Moment,
     /// The one request that finds out whether it still holds, once it was forgotten, and until when others wait for that.
     trial: Option<Pause>,
 }
 
 impl Refusal {
+    /// Whether it holds for the credential `with`: it is the one that was refused, or one more after too many.
+    fn holds_for(&self, with: CredentialGeneration) -> bool {
+        self.of == with || (self.of < with && self.in_a_row >= MAX_REFUSED_IN_A_ROW)
+    }
+
+    /// How many are refused in a row once `with` is too, and what was tried since. Those that were on their way together count
+    /// as one.
+    fn in_a_row_with(&self, with: CredentialGeneration, now: Moment) -> (u32, Option<CredentialGeneration>) {
+        let pause = self.backoff.pause().saturating_add(IN_A_ROW_WITHIN);
+        let is_later = self.of != with && self.tried.is_some_and(|tried| tried <= with);
+        match now.left_of(pause, self.at) {
+            Some(_) if is_later => (self.in_a_row.saturating_add(1), None),
+            Some(_) => (self.in_a_row, self.tried),
+            None => (1, None),
+        }
+    }
+
     fn remaining(&self, now: Moment) -> Option<Duration> {
         let tried = self.trial.and_then(|trial| now.left_of(trial.span, trial.since));
         self.backoff.remaining(now).max(tried)
@@ -87,10 +118,11 @@ impl Gate {
         paused.max(self.refused_for(with, now))
     }
 
-    /// How long a refusal of the credential `with` is remembered.
+    /// How long a refusal of the credential `with` is remembered; or of those before it, once so many were refused in a row that
+    /// one more is not worth trying at once.
     #[must_use]
     pub fn refused_for(&self, with: CredentialGeneration, now: Moment) -> Option<Duration> {
-        self.refusal.filter(|refusal| refusal.of == with).and_then(|refusal| refusal.remaining(now))
+        self.refusal.filter(|refusal| refusal.holds_for(with)).and_then(|refusal| refusal.remaining(now))
     }
 
     /// The pause, unless the wall clock stepped back to before its beginning: it is over then, and does not come to life again
@@ -117,7 +149,9 @@ impl Gate {
     pub fn sent(&self, with: CredentialGeneration, at_most: Duration, now: Moment) -> Self {
         let trial = Some(Pause { since: now, span: at_most });
         let refusal = self.refusal.map(|refusal| {
-            if refusal.of == with && refusal.remaining(now).is_none() {
+            let tried = Some(refusal.tried.map_or(with, |tried| tried.min(with)));
+            let refusal = if refusal.of < with { Refusal { tried, ..refusal } } else { refusal };
+            if refusal.holds_for(with) && refusal.remaining(now).is_none() {
                 Refusal { trial, ..refusal }
             } else {
                 refusal
@@ -148,7 +182,9 @@ impl Gate {
         };
         let refusal = match failure.class {
             FailureClass::Credential if self.refusal.is_none_or(|refusal| refusal.of <= with) => {
-                let known = self.refusal.filter(|refusal| refusal.of == with);
+                let known = self.refusal.filter(|refusal| refusal.holds_for(with));
+                let (in_a_row, tried) =
+                    self.refusal.map_or((1, None), |refusal| refusal.in_a_row_with(with, now));
                 // What comes while a trial is out is no echo, though a step back may have the memory of it come to life again.
                 let is_echo =
                     |known: &Refusal| known.trial.is_none() && known.backoff.remaining(now).is_some();
@@ -156,12 +192,11 @@ impl Gate {
                 // The pause that the server asked for is kept above, for every credential.
                 let own = Failure { retry_after: None, ..failure };
                 let before = known.map(|known| known.backoff);
-                let anew = || Refusal {
-                    backoff: policy.after(before.as_ref(), own, jitter, now),
-                    of: with,
-                    trial: None,
-                };
-                Some(together.unwrap_or_else(anew))
+                let (backoff, at) = together.map_or_else(
+                    || (policy.after(before.as_ref(), own, jitter, now), now),
+                    |known| (known.backoff, known.at),
+                );
+                Some(Refusal { backoff, of: with, in_a_row, tried, at, trial: None })
             }
             FailureClass::Credential
             | FailureClass::Transient
@@ -174,9 +209,9 @@ impl Gate {
     /// Notes that a request with the credential `with` ended without telling anything of it: the next one may find out.
     #[must_use]
     pub fn given_up(&self, with: CredentialGeneration) -> Self {
-        let refusal = self
-            .refusal
-            .map(|refusal| if refusal.of == with { Refusal { trial: None, ..refusal } } else { refusal });
+        let refusal = self.refusal.map(|refusal| {
+            if refusal.holds_for(with) { Refusal { trial: None, ..refusal } } else { refusal }
+        });
         Self { refusal, ..*self }
     }
 
@@ -235,6 +270,46 @@ mod tests {
         }
         let gate = failed(gate, FailureClass::Transient, Some(3), OLD, 58);
         assert_eq!(gate.closed_for(OLD, after(60)), Some(Duration::from_secs(1)), "a later end counts");
+    }
+
+    #[test]
+    fn t24_after_too_many_in_a_row_another_credential_is_tried_after_the_pause_alone() {
+        let of = CredentialGeneration;
+        let send = |gate: Gate, with, at| gate.sent(of(with), Duration::from_secs(5), after(at));
+        let refuse = |gate, with, at| failed(gate, FailureClass::Credential, None, of(with), at);
+        let mut gate = Gate::default();
+        for with in 0..8 {
+            assert_eq!(gate.closed_for(of(with), after(with)), None, "{with}: another one is tried at once");
+            gate = refuse(send(gate, with, with), with, with);
+        }
+        assert_eq!(gate.closed_for(of(8), after(7)), Some(Duration::from_secs(30)));
+        // The pauses grow, and one request alone finds out whether it still holds.
+        let gate = send(gate, 10, 37);
+        assert!(gate.closed_for(of(11), after(37)).is_some());
+        assert_eq!(gate.given_up(of(10)).closed_for(of(11), after(37)), None);
+        let gate = refuse(gate, 10, 38);
+        assert_eq!(gate.closed_for(of(11), after(38)), Some(Duration::from_secs(60)));
+        // A grant makes an end of it, and so does the time.
+        assert_eq!(gate.granted(of(11)).closed_for(of(12), after(38)), None);
+        let much_later = 38 + 60 + 15 * 60;
+        let gate = refuse(send(gate, 11, much_later), 11, much_later);
+        assert_eq!(gate.closed_for(of(12), after(much_later)), None);
+    }
+
+    #[test]
+    fn t24_credentials_that_were_on_their_way_together_count_as_one() {
+        let of = CredentialGeneration;
+        let all = |gate: Gate, withs: std::ops::Range<u64>, at| {
+            let sent = |gate: Gate, with| gate.sent(of(with), Duration::from_secs(5), after(at));
+            let gate = withs.clone().fold(gate, sent);
+            withs.fold(gate, |gate, with| failed(gate, FailureClass::Credential, None, of(with), at))
+        };
+        let mut gate = Gate::default();
+        for round in 0..7 {
+            gate = all(gate, round * 10..round * 10 + 10, round);
+        }
+        assert_eq!(gate.closed_for(of(70), after(7)), None);
+        assert!(all(gate, 70..80, 7).closed_for(of(80), after(7)).is_some());
     }
 
     #[test]
