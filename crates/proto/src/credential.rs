@@ -56,7 +56,7 @@ pub enum Rank {
         /// When it took the current one's place.
         since: Moment,
     },
-    /// Both were refused, and the current one is tried next.
+    /// Both were refused, or the only one, and the current one is tried next.
     CurrentAgain,
     /// Both were refused, and the previous one is tried next.
     PreviousAgain,
@@ -81,31 +81,33 @@ impl<T: Clone + PartialEq> Succession<T> {
         if known.current == current && known.previous == previous {
             return self.clone();
         }
-        // Another one to try beside a current one that was refused is tried at once.
-        let current_was_refused = known.current == current && known.in_force != Rank::Current;
-        let (in_force, generation) = if current_was_refused && previous.is_some() {
-            (Rank::Previous { since: now }, self.generation.next())
-        } else if *known.credential() == current {
-            (Rank::Current, self.generation)
-        } else {
-            (Rank::Current, self.generation.next())
+        let on_hand = *known.credential() == current;
+        let (in_force, generation) = match (known.current == current, known.in_force, &previous) {
+            // Another one to try beside a current one that was refused is tried at once.
+            (true, Rank::Previous { .. } | Rank::CurrentAgain | Rank::PreviousAgain, Some(_)) => {
+                (Rank::Previous { since: now }, self.generation.next())
+            }
+            // It is refused as before, and there is no other any more.
+            (true, Rank::CurrentAgain | Rank::PreviousAgain, None) => (Rank::CurrentAgain, self.generation),
+            _ if on_hand => (Rank::Current, self.generation),
+            _ => (Rank::Current, self.generation.next()),
         };
         Self { known: Some(Known { current, previous, in_force }), generation }
     }
 
     /// The server refused the credential of the generation `of`: the previous one is in force, if there is one that was not
-    /// refused as well. A refusal of an earlier generation is late, and changes nothing.
+    /// refused as well. One that is read later is tried at once. A refusal of an earlier generation is late, and changes nothing.
     #[must_use]
     pub fn refused(&self, of: CredentialGeneration, now: Moment) -> Self {
-        let Some(known) =
-            self.known.as_ref().filter(|known| of == self.generation && known.previous.is_some())
-        else {
+        let Some(known) = self.known.as_ref().filter(|_| of == self.generation) else {
             return self.clone();
         };
-        let (in_force, generation) = match known.in_force {
-            Rank::Current => (Rank::Previous { since: now }, self.generation.next()),
-            Rank::Previous { .. } | Rank::PreviousAgain => (Rank::CurrentAgain, self.generation),
-            Rank::CurrentAgain => (Rank::PreviousAgain, self.generation),
+        let (in_force, generation) = match (known.in_force, &known.previous) {
+            (Rank::Current, Some(_)) => (Rank::Previous { since: now }, self.generation.next()),
+            (Rank::CurrentAgain, Some(_)) => (Rank::PreviousAgain, self.generation),
+            (_, None) | (Rank::Previous { .. } | Rank::PreviousAgain, Some(_)) => {
+                (Rank::CurrentAgain, self.generation)
+            }
         };
         Self { known: Some(Known { in_force, ..known.clone() }), generation }
     }
@@ -143,6 +145,11 @@ impl<T: Clone + PartialEq> Succession<T> {
     /// The credential in force, and its generation; nothing before the first [`read`](Self::read).
     pub fn in_force(&self) -> Option<(&T, CredentialGeneration)> {
         self.known.as_ref().map(|known| (known.credential(), self.generation))
+    }
+
+    /// The current credential, be it in force or not.
+    pub fn current(&self) -> Option<&T> {
+        self.known.as_ref().map(|known| &known.current)
     }
 
     /// The credential of which `is_it` is true, be it the current or the previous one.

@@ -31,9 +31,26 @@ fn the_current_one_is_tried_first_and_then_the_previous_one() {
 
 #[test]
 fn without_a_previous_one_a_refusal_changes_nothing() {
-    let succession = read("only", None);
-    assert_eq!(refused(&succession), succession);
-    assert_eq!(refused(&read("same", Some("same"))), read("same", None));
+    for succession in [read("only", None), read("only", Some("only"))] {
+        let next = refused(&refused(&succession));
+        assert_eq!((in_force(&next), next.generation()), ("only", succession.generation()));
+        assert!(!next.is_on_previous());
+        assert_eq!(next.accepted(next.generation(), START), read("only", None));
+    }
+}
+
+#[test]
+fn a_previous_one_that_is_read_after_the_current_one_was_refused_is_tried_at_once() {
+    let alone = refused(&read("new", None));
+    let both = alone.read("new", Some("old"), START);
+    assert_eq!(in_force(&both), "old");
+    assert!(both.generation() > alone.generation());
+    for both_refused in [refused(&both), refused(&refused(&both))] {
+        let gone = both_refused.read("new", None, START);
+        assert_eq!((in_force(&gone), gone.generation()), ("new", both.generation()), "both were refused");
+    }
+    let gone = refused(&both).read("new", None, START);
+    assert_eq!(in_force(&gone.read("new", Some("older"), START)), "older");
 }
 
 #[test]
