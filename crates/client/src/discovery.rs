@@ -1,5 +1,6 @@
 //! What an authorization server says of itself: its metadata (RFC 8414), found by its issuer identifier.
 
+use crate::handle::LONGEST_WAIT;
 use crate::http::{EndpointUrl, ExchangeError, ExchangeLimits, HttpExchange, InvalidUrl, PlainHttp};
 use bytes::Bytes;
 use http::header::ACCEPT;
@@ -72,9 +73,9 @@ impl Discovery {
         self
     }
 
-    /// The longest time for all of it. Default 10 s.
+    /// The longest time for all of it. Default 10 s, at most 24 h.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.min(LONGEST_WAIT);
         self
     }
 

@@ -208,3 +208,10 @@ fn mutual_tls_goes_to_the_endpoint_that_the_server_has_for_it() {
     let error = builder.client_certificate(Secret::from("x")).build().unwrap_err().to_string();
     assert!(error.contains("plain http to mtls.as.example"), "{error}");
 }
+
+#[tokio::test]
+async fn a_time_beyond_all_bounds_is_no_panic() {
+    let pages = Arc::new(Pages::default());
+    let fetched = Discovery::of(ISSUER).exchange(pages).timeout(std::time::Duration::MAX).fetch().await;
+    assert!(matches!(fetched, Err(DiscoveryError::Status { status: 404, .. })), "{fetched:?}");
+}
