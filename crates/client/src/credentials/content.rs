@@ -4,6 +4,8 @@ use super::source::{SourceFault, SourceFaultKind};
 use jeton_proto::secret::Secret;
 use std::fmt::Display;
 use std::io::{self, Read};
+#[cfg(unix)]
+use std::time::Instant;
 use zeroize::Zeroizing;
 
 /// The longest secret that is taken, in bytes.
@@ -18,6 +20,43 @@ pub(super) fn read_to_end(place: &dyn Display, from: impl Read) -> Result<Zeroiz
         return Err(too_long(place));
     }
     Ok(bytes)
+}
+
+/// As [`read_to_end`], from what may have nothing to read yet; `None` when the end did not come by `deadline`.
+#[cfg(unix)]
+pub(super) fn read_until(
+    place: &dyn Display,
+    from: &mut (impl Read + std::os::fd::AsFd),
+    deadline: Instant,
+) -> Result<Option<Zeroizing<Vec<u8>>>, SourceFault> {
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES));
+    let mut piece = Zeroizing::new([0; 4096]);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Some(left) = left.try_into().ok().filter(|_| !left.is_zero()) else { return Ok(None) };
+        match poll(&mut [PollFd::new(from, PollFlags::IN)], Some(&left)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+            Ok(_) => {}
+            Err(error) => return Err(io_fault(place, &error.into())),
+        }
+        let read = match from.read(piece.as_mut_slice()) {
+            Ok(read) => read,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                continue;
+            }
+            Err(error) => return Err(io_fault(place, &error)),
+        };
+        let more = piece.get(..read).unwrap_or_default();
+        if more.is_empty() {
+            return Ok(Some(bytes));
+        }
+        if bytes.len() + more.len() > MAX_SECRET_BYTES {
+            return Err(too_long(place));
+        }
+        bytes.extend_from_slice(more);
+    }
 }
 
 /// The secret that is in `bytes`, without one line break at the end.

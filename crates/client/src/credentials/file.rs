@@ -7,17 +7,25 @@ use super::source::{Reread, SecretFuture, SecretReading, SecretSource, SourceFau
 use jeton_proto::time::Timestamp;
 use jeton_proto::wire::error_response::printable;
 use std::fs::{File, Metadata};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
+#[cfg(unix)]
+use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
+
+/// How long a pipe is waited for at most, by each read of it.
+#[cfg(unix)]
+const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// A file, whose path is opened anew with each read: what was put in its place by a rename, or by a symbolic link to another
 /// directory as Kubernetes does it, is seen by the next one.
 ///
 /// One line break at the end, `\n` or `\r\n`, is not part of the secret. It is text of at most 64 KiB. A file that is empty, as
 /// while somebody writes it anew in place, is a fault: one who has a secret goes on with that. What is no regular file,
-/// such as a pipe that a shell made by `<(…)`, is read once and kept. That every user of the machine can read a file is a warning.
+/// such as a pipe that a shell made by `<(…)`, is read once and kept; it is waited for 10 s with each read. That every user of the machine can read a file is a warning.
 ///
 /// The reads are on a thread of the runtime for blocking work: a network file system that hangs delays nobody but those who
 /// wait for the secret.
@@ -76,13 +84,13 @@ impl SecretSource for FileSource {
 
 impl SecretFile {
     fn look(&self) -> Looked {
-        let file = File::open(&self.path).map_err(|error| self.io_fault(&error))?;
+        let file = open(&self.path).map_err(|error| self.io_fault(&error))?;
         let metadata = file.metadata().map_err(|error| self.io_fault(&error))?;
         if metadata.is_dir() {
             return Err(self.fault(SourceFaultKind::Malformed, "it is a directory"));
         }
         if !metadata.is_file() {
-            let bytes = content::read_to_end(&self.name, file)?;
+            let bytes = self.written(file)?;
             let secret = content::secret(&self.name, &bytes)?;
             return Ok(self.kept.get_or_init(|| SecretReading::new(secret)).clone());
         }
@@ -93,6 +101,21 @@ impl SecretFile {
             Ok(modified) => reading.in_force_since(timestamp(modified)),
             Err(_) => reading,
         })
+    }
+
+    /// What is written to a pipe, until who writes there closes it.
+    #[cfg(unix)]
+    fn written(&self, mut pipe: File) -> Result<Zeroizing<Vec<u8>>, SourceFault> {
+        let written = content::read_until(&self.name, &mut pipe, Instant::now() + WRITTEN_WITHIN)?;
+        written.ok_or_else(|| {
+            let what = format!("nobody wrote a secret there within {} s", WRITTEN_WITHIN.as_secs());
+            self.fault(SourceFaultKind::Unreachable, &what)
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn written(&self, file: File) -> Result<Zeroizing<Vec<u8>>, SourceFault> {
+        content::read_to_end(&self.name, file)
     }
 
     #[cfg(unix)]
@@ -115,13 +138,33 @@ impl SecretFile {
         SourceFault::new(kind, &self.name, what)
     }
 
-    fn io_fault(&self, error: &std::io::Error) -> SourceFault {
+    fn io_fault(&self, error: &io::Error) -> SourceFault {
         let fault = content::io_fault(&self.name, error);
         match (&self.absent, fault.kind()) {
             (Some(absent), SourceFaultKind::Absent) => self.fault(SourceFaultKind::Absent, absent),
             (None | Some(_), _) => fault,
         }
     }
+}
+
+/// Opened without waiting: a pipe that nobody writes to would hold the thread for ever, and with it the end of the runtime.
+#[cfg(unix)]
+fn open(path: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    loop {
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(file) => return Ok(file.into()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
 }
 
 /// A time before 1970 reads as 1970.

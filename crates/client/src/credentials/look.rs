@@ -1,17 +1,18 @@
 //! A look at a place that may block: on a thread for that, one at a time.
 
 use super::source::{SecretReading, SourceFault, SourceFaultKind};
+use crate::sync::{Mutex, lock};
 use tokio::runtime::Handle;
-use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 
 pub(super) type Looked = Result<SecretReading, SourceFault>;
+type Share = watch::Receiver<Option<Looked>>;
 
 /// The look that is under way. Whoever gives up waiting leaves it to the next, so that a file system which hangs holds one
-/// thread and no more.
+/// thread and no more; and nobody waits for who waits, whose runtime may be one that nobody drives.
 #[derive(Debug, Default)]
 pub(super) struct Look {
-    under_way: Mutex<Option<JoinHandle<Looked>>>,
+    under_way: Mutex<Option<Share>>,
 }
 
 impl Look {
@@ -20,13 +21,16 @@ impl Look {
         let Ok(runtime) = Handle::try_current() else {
             return look();
         };
-        let mut under_way = self.under_way.lock().await;
-        // What one brought that ended with nobody waiting may be old.
-        let left = under_way.take().filter(|left| !left.is_finished());
-        let looking = under_way.insert(left.unwrap_or_else(|| runtime.spawn_blocking(look)));
-        let looked = looking.await;
-        *under_way = None;
-        looked.unwrap_or_else(|_lost| {
+        let mut looked = self.share(&runtime, look);
+        let brought = looked.wait_for(Option::is_some).await;
+        let brought = brought.ok().and_then(|brought| brought.clone());
+        let mut under_way = lock(&self.under_way);
+        // What it brought is not kept; another one that has begun since is.
+        if under_way.as_ref().is_some_and(|known| known.same_channel(&looked)) {
+            *under_way = None;
+        }
+        drop(under_way);
+        brought.unwrap_or_else(|| {
             Err(SourceFault::new(
                 SourceFaultKind::Unreachable,
                 "the source of the secret",
@@ -34,6 +38,22 @@ impl Look {
             ))
         })
     }
+
+    fn share(&self, runtime: &Handle, look: impl FnOnce() -> Looked + Send + 'static) -> Share {
+        let mut under_way = lock(&self.under_way);
+        if let Some(share) = under_way.as_ref().filter(|share| goes_on(share)) {
+            return share.clone();
+        }
+        let (sender, share) = watch::channel(None);
+        *under_way = Some(share.clone());
+        runtime.spawn_blocking(move || sender.send_replace(Some(look())));
+        share
+    }
+}
+
+/// What one brought that ended with nobody waiting may be old; and one may be lost with its runtime.
+fn goes_on(share: &Share) -> bool {
+    share.has_changed().is_ok() && share.borrow().is_none()
 }
 
 #[cfg(test)]
@@ -74,7 +94,7 @@ mod tests {
         });
         assert!(tokio::time::timeout(Duration::from_millis(50), hanging).await.is_err());
         go_on.send(()).unwrap();
-        while look.under_way.lock().await.as_ref().is_some_and(|left| !left.is_finished()) {
+        while lock(&look.under_way).as_ref().is_some_and(goes_on) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(look.at(|| Ok(reading("now"))).await, Ok(reading("now")));

@@ -1,18 +1,17 @@
 //! A command, run and ended in time.
 
 use super::line::CommandLine;
-use crate::credentials::content::{self, MAX_SECRET_BYTES};
+use crate::credentials::content;
 use crate::credentials::environment::Surroundings;
 use crate::credentials::place::SecretPlace;
 use crate::credentials::source::{
     Reread, SecretFuture, SecretReading, SecretSource, SourceFault, SourceFaultKind,
 };
 use crate::sync::{Mutex, lock};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -128,32 +127,8 @@ impl Prepared {
 
     /// What it prints until it closes its standard output.
     fn output(&self, child: &mut Child, deadline: Instant) -> Result<Zeroizing<Vec<u8>>, SourceFault> {
-        let io_fault = |error: &io::Error| content::io_fault(&self.place, error);
-        // Room for the whole of it, so that no copy stays behind where the vector grew.
-        let mut output = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES));
-        let mut piece = Zeroizing::new([0; 4096]);
-        let Some(stdout) = child.stdout.as_mut() else { return Ok(output) };
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(self.too_late());
-            }
-            let left = left.try_into().map_err(|_| self.too_late())?;
-            match poll(&mut [PollFd::new(stdout, PollFlags::IN)], Some(&left)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-                Ok(_) => {}
-                Err(error) => return Err(io_fault(&error.into())),
-            }
-            let read = stdout.read(piece.as_mut_slice()).map_err(|error| io_fault(&error))?;
-            let more = piece.get(..read).unwrap_or_default();
-            if more.is_empty() {
-                return Ok(output);
-            }
-            if output.len() + more.len() > MAX_SECRET_BYTES {
-                return Err(content::too_long(&self.place));
-            }
-            output.extend_from_slice(more);
-        }
+        let Some(stdout) = child.stdout.as_mut() else { return Ok(Zeroizing::default()) };
+        content::read_until(&self.place, stdout, deadline)?.ok_or_else(|| self.too_late())
     }
 
     fn check(&self, status: ExitStatus) -> Result<(), SourceFault> {
