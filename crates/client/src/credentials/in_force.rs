@@ -9,7 +9,7 @@ use crate::sync::{Mutex, lock};
 use jeton_proto::credential::Succession;
 use jeton_proto::gate::CredentialGeneration;
 use jeton_proto::secret::Secret;
-use jeton_proto::time::{Clock, Timestamp};
+use jeton_proto::time::{Clock, Moment, Timestamp};
 use jeton_proto::wire::client_auth::ClientAuthMethod;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,8 +37,11 @@ struct Held {
     succession: Succession<Arc<Credential>>,
     /// Since when the current credential is in force: what its source told, else when it was first seen.
     since: Option<Timestamp>,
-    /// Counts what was put in force by hand, which is newer than what a read that is under way will tell.
-    replaced: u64,
+    /// What the source held when it was last read.
+    read: Option<Arc<Credential>>,
+    /// How many reads had begun when the one in force was put there by hand. It stays until the source holds another one than it
+    /// did then, or until it is refused.
+    by_hand: Option<u64>,
     /// Counts the reads that have begun.
     begun: u64,
     /// Which of them came to an end last, so that whoever waited for one takes what it brought.
@@ -47,8 +50,8 @@ struct Held {
     reading_since: Option<Instant>,
     /// How the last one failed.
     failure: Option<TokenError>,
-    /// The generation of which it was told that its rotation is due.
-    told_due: Option<CredentialGeneration>,
+    /// Since when the credential is in force of which it was told that its rotation is due.
+    told_due: Option<Timestamp>,
 }
 
 impl Held {
@@ -60,6 +63,9 @@ impl Held {
 
 /// The longest time for which a source is waited, where the flight has that long.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest time for which a source is waited that is looked at before each request, while there is a credential in hand: one
+/// that hangs must not use the time of the request up (trap T10).
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much longer a read may hold the others up: after that its task is on a runtime that nobody drives.
 const OVERDUE: Duration = Duration::from_secs(1);
 
@@ -70,6 +76,15 @@ enum Serves {
     AnyRead,
     /// One that begins from now on: what was read before may be what was refused.
     LaterReads,
+}
+
+/// Where a credential comes from that is put in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The application gave it.
+    Hand,
+    /// It was read from the source, by the read of this number.
+    Source { serial: u64 },
 }
 
 /// Whether a credential that was refused is looked up once more before the next one is tried.
@@ -101,7 +116,7 @@ impl Credentials {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, InvalidCredential> {
         let credentials = Self::new(form, None, clock);
-        credentials.put(SecretReading::new(text))?;
+        credentials.put(SecretReading::new(text), Origin::Hand)?;
         Ok(credentials)
     }
 
@@ -109,7 +124,8 @@ impl Credentials {
         let held = Held {
             succession: Succession::default(),
             since: None,
-            replaced: 0,
+            read: None,
+            by_hand: None,
             begun: 0,
             ended: 0,
             reading_since: None,
@@ -147,7 +163,9 @@ impl Credentials {
         let known = lock(&self.held).succession.in_force().is_some();
         let read = match (known, self.reread()) {
             (false, _) => self.read_source(Serves::AnyRead, within).await,
-            (true, Reread::BeforeEachRequest) => self.read_source(Serves::LaterReads, within).await,
+            (true, Reread::BeforeEachRequest) => {
+                self.read_source(Serves::LaterReads, (within / 4).min(LOOK_TIMEOUT)).await
+            }
             (true, Reread::WhenRefused | Reread::Periodically) => Ok(()),
         };
         let now = self.clock.moment();
@@ -169,16 +187,23 @@ impl Credentials {
     }
 
     /// The credential to try in place of the one of `refused`: another one that the source holds by now, else the previous one.
-    /// Takes `within` at most.
+    /// Takes half of `within` at most, so that there is time left to try it.
     pub(crate) async fn replacing(
         &self,
         refused: CredentialGeneration,
         asking: Asking,
         within: Duration,
     ) -> Option<InForce> {
+        let is_in_force = {
+            let mut held = lock(&self.held);
+            let is_in_force = held.succession.generation() == refused;
+            // What was put in force by hand and is refused gives way to what the source holds.
+            held.by_hand = held.by_hand.filter(|_| !is_in_force);
+            is_in_force
+        };
         if asking == Asking::TheSource
-            && self.generation() == refused
-            && let Err(error) = self.read_source(Serves::LaterReads, within).await
+            && is_in_force
+            && let Err(error) = self.read_source(Serves::LaterReads, within / 2).await
         {
             tracing::warn!(%error, "the client secret was refused, and its source cannot be read");
         }
@@ -210,10 +235,7 @@ impl Credentials {
     /// # Errors
     /// When it is none.
     pub(crate) fn replace(&self, text: Secret<String>) -> Result<(), InvalidCredential> {
-        self.put(SecretReading::new(text))?;
-        let mut held = lock(&self.held);
-        held.replaced = held.replaced.wrapping_add(1);
-        Ok(())
+        self.put(SecretReading::new(text), Origin::Hand)
     }
 
     /// Reads the source again, in the background; whether another credential is in force since.
@@ -233,11 +255,10 @@ impl Credentials {
     /// Whether it is to be told now that the rotation of this credential is due: once for each.
     pub(crate) fn is_to_be_told_due(&self, status: &CredentialStatus) -> bool {
         let mut held = lock(&self.held);
-        let generation = held.succession.generation();
-        let told = held.told_due == Some(generation);
+        let told = held.told_due == status.since;
         let due = status.rotation == Rotation::Due;
         if due && !told {
-            held.told_due = Some(generation);
+            held.told_due = status.since;
         }
         due && !told
     }
@@ -248,14 +269,14 @@ impl Credentials {
             return Ok(());
         };
         let deadline = Instant::now() + within.min(READ_TIMEOUT);
-        let (serves_after, replaced, overdue_at) = {
+        let (serves_after, overdue_at) = {
             let held = lock(&self.held);
             let overdue_at = held.reading_since.map(|since| since + READ_TIMEOUT + OVERDUE);
             let serves_after = match serves {
                 Serves::AnyRead => held.ended,
                 Serves::LaterReads => held.begun,
             };
-            (serves_after, held.replaced, overdue_at)
+            (serves_after, overdue_at)
         };
         let until = overdue_at.map_or(deadline, |overdue_at| overdue_at.min(deadline));
         let _turn = tokio::time::timeout_at(until, self.reading.lock()).await;
@@ -273,8 +294,7 @@ impl Credentials {
         };
         let read = tokio::time::timeout_at(deadline, source.read()).await;
         let read = read.unwrap_or_else(|_elapsed| Err(too_late()));
-        let replaced_meanwhile = lock(&self.held).replaced != replaced;
-        let taken = read.and_then(|reading| if replaced_meanwhile { Ok(()) } else { self.take(reading) });
+        let taken = read.and_then(|reading| self.take(reading, serial));
         let mut held = lock(&self.held);
         held.ended = held.ended.max(serial);
         let before = std::mem::replace(&mut held.failure, taken.err().map(unavailable));
@@ -287,36 +307,80 @@ impl Credentials {
         Err(failure)
     }
 
-    fn take(&self, reading: SecretReading) -> Result<(), SourceFault> {
+    fn take(&self, reading: SecretReading, serial: u64) -> Result<(), SourceFault> {
         let unfit = |error| {
             SourceFault::new(SourceFaultKind::Malformed, "the credential that its source gave", error)
         };
-        self.put(reading).map_err(unfit)
+        self.put(reading, Origin::Source { serial }).map_err(unfit)
     }
 
-    /// Puts what a source gave in force. A previous credential that cannot be used is none.
-    fn put(&self, reading: SecretReading) -> Result<(), InvalidCredential> {
+    /// Puts a credential in force. A previous one that cannot be used is none.
+    fn put(&self, reading: SecretReading, origin: Origin) -> Result<(), InvalidCredential> {
         let now = self.clock.moment();
-        let mut held = lock(&self.held);
-        let known = |text: &Secret<String>| held.succession.knows(|known| known.is_of(text)).cloned();
-        let made = |text: Secret<String>| match known(&text) {
-            Some(credential) => Ok(credential),
-            None => self.form.credential(text).map(Arc::new),
-        };
-        let current = made(reading.current)?;
-        let previous = reading.previous.map(made).transpose().unwrap_or_else(|error| {
+        let unfit_previous = lock(&self.held).put(&self.form, reading, origin, now)?;
+        // Told with no lock held: whoever listens is the application's, and may ask for the credential's age.
+        if let Some(error) = unfit_previous {
             tracing::warn!(%error, "the previous credential cannot be used");
-            None
-        });
-        let before = held.succession.generation();
-        let first = held.succession.in_force().is_none();
-        held.succession = held.succession.read(current, previous, now);
-        if first || held.succession.generation() != before {
-            held.since = Some(reading.since.unwrap_or(now.wall()));
-        } else if let Some(since) = reading.since {
-            held.since = Some(since);
         }
         Ok(())
+    }
+}
+
+impl Held {
+    /// Gives what is wrong with the previous one.
+    fn put(
+        &mut self,
+        form: &Arc<CredentialForm>,
+        reading: SecretReading,
+        origin: Origin,
+        now: Moment,
+    ) -> Result<Option<InvalidCredential>, InvalidCredential> {
+        if matches!(origin, Origin::Source { serial } if serial <= self.ended) {
+            // A later read has ended before this one.
+            return Ok(None);
+        }
+        let known = |text: &Secret<String>| self.succession.knows(|known| known.is_of(text)).cloned();
+        let made = |text: Secret<String>| match known(&text) {
+            Some(credential) => Ok(credential),
+            None => form.credential(text).map(Arc::new),
+        };
+        let current = made(reading.current)?;
+        let previous = reading.previous.map(made).transpose();
+        let counts = match origin {
+            Origin::Hand => {
+                self.by_hand = Some(self.begun);
+                true
+            }
+            Origin::Source { serial } => self.counts(&current, serial),
+        };
+        if !counts {
+            return Ok(None);
+        }
+        let is_another = self.succession.current() != Some(&current);
+        let (previous, unfit) = match previous {
+            Ok(previous) => (previous, None),
+            Err(error) => (None, Some(error)),
+        };
+        self.succession = self.succession.read(current, previous, now);
+        if is_another {
+            self.since = Some(reading.since.unwrap_or(now.wall()));
+        } else if let Some(since) = reading.since {
+            self.since = Some(since);
+        }
+        Ok(unfit)
+    }
+
+    /// Whether what the read `serial` brought takes the place of what is in force.
+    fn counts(&mut self, current: &Arc<Credential>, serial: u64) -> bool {
+        let before = self.read.replace(Arc::clone(current));
+        let stays = self.by_hand.is_some_and(|begun| {
+            // One that began before it was put there, or that found what was there before.
+            serial <= begun || before.is_none_or(|before| before == *current)
+        });
+        if !stays {
+            self.by_hand = None;
+        }
+        !stays
     }
 }
 

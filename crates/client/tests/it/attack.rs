@@ -2,6 +2,7 @@
 
 mod bearer;
 mod breaker;
+mod credential;
 mod fleet;
 mod fleet_lives;
 mod fleet_outage;
