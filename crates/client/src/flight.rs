@@ -151,7 +151,7 @@ async fn fly(seat: Seat) {
         () = closed.wait() => {
             Flown::Landing(Err(Mishap::unsent(TokenError::new(TokenErrorKind::Closed), with)))
         }
-        brought = unless_it_panics(with, fetch(&seat, sortie.as_mut())) => Flown::Landing(brought),
+        brought = landed_unless_it_panics(with, fetch(&seat, sortie.as_mut())) => Flown::Landing(brought),
     };
     match (sortie, flown) {
         (None, Flown::Deserted) => {}
@@ -186,17 +186,20 @@ async fn settle(seat: &Seat, sortie: &mut Sortie, flown: Flown) {
 }
 
 /// A panic in a flight is a failure like any other, with its pause: without one, each caller would begin the next.
-async fn unless_it_panics<T>(
+async fn landed_unless_it_panics<T>(
     with: CredentialGeneration,
     minting: impl Future<Output = Result<T, Mishap>>,
 ) -> Result<T, Mishap> {
-    let mut minting = pin!(minting);
-    poll_fn(|context| {
-        let polled = catch_unwind(AssertUnwindSafe(|| minting.as_mut().poll(context)));
-        polled.unwrap_or_else(|_| {
-            let error = TokenError::new(TokenErrorKind::FlightLost);
-            Poll::Ready(Err(Mishap::of(error, with)))
-        })
+    let lost = || Err(Mishap::of(TokenError::new(TokenErrorKind::FlightLost), with));
+    unless_it_panics(minting).await.unwrap_or_else(lost)
+}
+
+/// What `working` gives, or nothing where it panics: sources and exchanges may be the application's.
+pub(crate) async fn unless_it_panics<T>(working: impl Future<Output = T>) -> Option<T> {
+    let mut working = pin!(working);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| working.as_mut().poll(context))) {
+        Ok(polled) => polled.map(Some),
+        Err(_panic) => Poll::Ready(None),
     })
     .await
 }

@@ -230,7 +230,8 @@ impl TokenManager {
 
     /// Puts another credential in force, of the kind that the manager was built with: the next token request is made with it,
     /// and what was remembered of the old one's refusal is forgotten at once. Tokens in hand stay. Without effect when it is the
-    /// one in force.
+    /// one in force. Beside a source it stays in force until the source holds another one than it did before, or until it is
+    /// refused.
     ///
     /// # Errors
     /// [`InvalidCredential`] when it is none of that kind, such as a key that cannot be read; the one in force stays.

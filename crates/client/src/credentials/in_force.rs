@@ -62,7 +62,7 @@ impl Held {
 }
 
 /// The longest time for which a source is waited, where the flight has that long.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time for which a source is waited that is looked at before each request, while there is a credential in hand: one
 /// that hangs must not use the time of the request up (trap T10).
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);

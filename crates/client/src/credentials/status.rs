@@ -9,9 +9,10 @@ use std::time::Duration;
 pub struct CredentialStatus {
     /// How many credentials were in force before this one, since the manager was built.
     pub generation: u64,
-    /// Since when it is in force: as its source told, else since this manager first saw it. `None` before it was read.
+    /// Since when the current credential is what it is: as its source told, else since this manager first saw it. The previous one
+    /// is older than that; while it is in force, this is still told of the current one. `None` before it was read.
     pub since: Option<Timestamp>,
-    /// How old it is by that.
+    /// How old the current one is by that.
     pub age: Option<Duration>,
     /// Whether it is the one before the current one, since the server does not take that.
     pub is_previous: bool,

@@ -3,6 +3,7 @@
 mod bearer;
 mod breaker;
 mod credential;
+mod credential_watch;
 mod fleet;
 mod fleet_lives;
 mod fleet_outage;

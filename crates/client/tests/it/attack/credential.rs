@@ -9,15 +9,18 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// A source that gives the next reading of a script with each read, so much later.
-struct Scripted {
+pub(super) struct Scripted {
     script: Box<dyn Fn(u64) -> SecretReading + Send + Sync>,
-    latency: Mutex<Duration>,
+    pub(super) latency: Mutex<Duration>,
     reread: Reread,
-    reads: AtomicU64,
+    pub(super) reads: AtomicU64,
 }
 
 impl Scripted {
-    fn new(reread: Reread, script: impl Fn(u64) -> SecretReading + Send + Sync + 'static) -> Arc<Self> {
+    pub(super) fn new(
+        reread: Reread,
+        script: impl Fn(u64) -> SecretReading + Send + Sync + 'static,
+    ) -> Arc<Self> {
         let latency = Mutex::default();
         Arc::new(Self { script: Box::new(script), latency, reread, reads: AtomicU64::new(0) })
     }
@@ -40,11 +43,11 @@ impl SecretSource for Scripted {
     }
 }
 
-fn of(text: impl Into<String>) -> SecretReading {
+pub(super) fn of(text: impl Into<String>) -> SecretReading {
     SecretReading::new(Secret::new(text.into()))
 }
 
-fn builder(endpoint: &Arc<Endpoint>, source: Arc<dyn SecretSource>) -> TokenManagerBuilder {
+pub(super) fn builder(endpoint: &Arc<Endpoint>, source: Arc<dyn SecretSource>) -> TokenManagerBuilder {
     TokenManager::builder("https://as.example/token", "billing")
         .clock(VirtualClock::with_boot_clock())
         .exchange(Arc::new(InMemory(Arc::clone(endpoint))))
