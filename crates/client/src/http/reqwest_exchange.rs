@@ -1,6 +1,6 @@
 //! The real exchange, over reqwest and rustls.
 
-use super::tls::{InvalidTls, TlsRoots, showing, trusting};
+use super::tls::{InvalidTls, TlsRoots, showing, trusting, trusting_nobody};
 use super::{ClientIdentity, ExchangeError, ExchangeFuture, ExchangeLimits, HttpExchange};
 use bytes::Bytes;
 use jeton_proto::wire::error_response::printable;
@@ -9,6 +9,8 @@ use rustls::ClientConfig;
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 
 /// The most client certificates whose connections are kept at the same time.
 const MAX_IDENTITIES: usize = 8;
@@ -17,10 +19,13 @@ const MAX_IDENTITIES: usize = 8;
 ///
 /// https goes through the proxy that the environment names (`HTTPS_PROXY`, `NO_PROXY`); plain http never goes through
 /// a proxy, because the proxy would read the secret.
+///
+/// Connections are set up for when the first request is sent: a process that finds its token in a store sends none, and
+/// reading the certificate authorities of the platform takes longer than all else that it does.
 #[derive(Clone, Debug)]
 pub struct ReqwestExchange {
-    https: reqwest::Client,
-    plain: reqwest::Client,
+    https: Arc<OnceCell<reqwest::Client>>,
+    plain: Arc<OnceCell<reqwest::Client>>,
     /// Those that show a certificate, each with connections of its own; the one used last is the last.
     identified: Arc<Mutex<Vec<(ClientIdentity, reqwest::Client)>>>,
     roots: TlsRoots,
@@ -33,10 +38,13 @@ impl ReqwestExchange {
     /// # Errors
     /// [`InvalidTls`] when the certificates cannot be read.
     pub fn new(roots: &TlsRoots, connect_timeout: Duration) -> Result<Self, InvalidTls> {
-        let tls = trusting(roots)?.with_no_client_auth();
+        // What somebody gave is looked at now, so that they learn of a fault before anything waits for a token.
+        if let TlsRoots::Only(_) = roots {
+            let _readable = trusting(roots)?;
+        }
         Ok(Self {
-            https: build(builder(tls.clone(), connect_timeout))?,
-            plain: build(builder(tls, connect_timeout).no_proxy())?,
+            https: Arc::default(),
+            plain: Arc::default(),
             identified: Arc::default(),
             roots: roots.clone(),
             connect_timeout,
@@ -44,16 +52,29 @@ impl ReqwestExchange {
     }
 
     /// Who sends to a server of `scheme` on behalf of `identity`. Over plain http nothing is shown.
-    fn client(
+    async fn client(
         &self,
         scheme: Option<&str>,
         identity: Option<&ClientIdentity>,
     ) -> Result<reqwest::Client, InvalidTls> {
         match (scheme, identity) {
-            (Some("https"), None) => Ok(self.https.clone()),
+            (Some("https"), None) => self.https.get_or_try_init(|| self.https()).await.cloned(),
             (Some("https"), Some(identity)) => self.identified(identity),
-            _ => Ok(self.plain.clone()),
+            _ => self.plain.get_or_try_init(|| self.plain()).await.cloned(),
         }
+    }
+
+    async fn https(&self) -> Result<reqwest::Client, InvalidTls> {
+        let (roots, connect_timeout) = (self.roots.clone(), self.connect_timeout);
+        // It reads files.
+        let built =
+            spawn_blocking(move || build(builder(trusting(&roots)?.with_no_client_auth(), connect_timeout)));
+        built.await.unwrap_or_else(|error| Err(InvalidTls::Client(error.to_string())))
+    }
+
+    /// The client for plain http trusts nobody: should it ever be led to https, it gets no connection.
+    async fn plain(&self) -> Result<reqwest::Client, InvalidTls> {
+        build(builder(trusting_nobody()?, self.connect_timeout).no_proxy())
     }
 
     fn identified(&self, identity: &ClientIdentity) -> Result<reqwest::Client, InvalidTls> {
@@ -77,7 +98,7 @@ impl ReqwestExchange {
         request: http::Request<Bytes>,
         limits: ExchangeLimits,
     ) -> Result<http::Response<Bytes>, ExchangeError> {
-        let client = self.client(request.uri().scheme_str(), request.extensions().get());
+        let client = self.client(request.uri().scheme_str(), request.extensions().get()).await;
         let client = client.map_err(|error| ExchangeError::Request(error.to_string()))?;
         let request =
             reqwest::Request::try_from(request).map_err(|error| ExchangeError::Request(described(&error)))?;

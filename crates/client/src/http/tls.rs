@@ -83,6 +83,15 @@ pub(crate) fn certified_key(identity: &ClientIdentity) -> Result<rustls::sign::C
     })
 }
 
+/// The settings of a TLS client that takes no certificate.
+#[cfg(feature = "reqwest")]
+pub(crate) fn trusting_nobody() -> Result<ClientConfig, InvalidTls> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| InvalidTls::Client(error.to_string()))?;
+    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
 fn only(pem: &[u8]) -> Result<RootCertStore, InvalidTls> {
     let mut store = RootCertStore::empty();
     for certificate in certificates(pem)? {
