@@ -5,6 +5,7 @@
 mod args;
 mod cache;
 mod command;
+mod core_dump;
 mod discovery;
 mod exchange;
 mod exit_code;
@@ -14,6 +15,7 @@ mod lifespan;
 mod logging;
 mod moment;
 mod output;
+mod secret_variables;
 mod session;
 mod settings;
 
@@ -21,7 +23,6 @@ use args::{Cli, Command};
 use clap::Parser as _;
 use exit_code::ExitCode;
 use failure::Failure;
-use jeton::credentials::Environment;
 use settings::Layers;
 use std::io::Write as _;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub use settings::settings_faults;
 
 /// All that the program `jeton` does.
 pub fn run_process() -> std::process::ExitCode {
+    core_dump::forbid();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -49,7 +51,7 @@ pub fn run_process() -> std::process::ExitCode {
 }
 
 fn run(cli: Cli) -> Result<std::process::ExitCode, Failure> {
-    let environment = Environment::of_process();
+    let environment = secret_variables::environment(&cli);
     logging::begin(&cli.global, &environment, default_log_level(&cli.command))?;
     let layers = Layers::load(&cli.global, environment)?;
     match &cli.command {
@@ -65,7 +67,7 @@ fn run(cli: Cli) -> Result<std::process::ExitCode, Failure> {
         | Command::Inspect(_)
         | Command::Sandbox(_) => layers.sound()?,
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = runtime_of(&cli.command)
         .enable_all()
         .build()
         .map_err(|error| Failure::new(ExitCode::Other, format!("threads cannot be started: {error}")))?;
@@ -73,6 +75,21 @@ fn run(cli: Cli) -> Result<std::process::ExitCode, Failure> {
     // What still waits for a name server or a file system must not hold the end.
     runtime.shutdown_timeout(LAST_GRACE);
     ended
+}
+
+/// Threads for what has many things to do at once; what is over in a moment is over before they have begun.
+fn runtime_of(command: &Command) -> tokio::runtime::Builder {
+    match command {
+        Command::Serve(_) | Command::Sandbox(_) => tokio::runtime::Builder::new_multi_thread(),
+        Command::Client(_)
+        | Command::Token(_)
+        | Command::Call(_)
+        | Command::Login(_)
+        | Command::Logout(_)
+        | Command::Cache(_)
+        | Command::Profile(_)
+        | Command::Inspect(_) => tokio::runtime::Builder::new_current_thread(),
+    }
 }
 
 /// How long threads that wait for the system may take to end.

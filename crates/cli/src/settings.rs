@@ -120,18 +120,21 @@ const CONFIG: Name = Name { file: "", environment: "JETON_CONFIG", flag: "--conf
 impl Layers {
     /// Reads the settings file that is named, or the one in its usual place if there is one.
     pub(crate) fn load(args: &GlobalArgs, environment: Environment) -> Result<Self, Failure> {
+        let path = Self::path(args, &environment)?;
+        let file = path.as_deref().map(SettingsFile::read).transpose()?.unwrap_or_default();
+        Ok(Self { file, environment })
+    }
+
+    /// The settings file that is named, or the one in its usual place if there is one.
+    pub(crate) fn path(args: &GlobalArgs, environment: &Environment) -> Result<Option<PathBuf>, Failure> {
         let named = match &args.config {
             Some(path) => Some(path.clone()),
             None => environment.text(CONFIG.environment)?.map(PathBuf::from),
         };
-        let file = match named {
-            Some(path) => SettingsFile::read(&path)?,
-            None => match default_path(&environment)?.filter(|path| path.exists()) {
-                Some(path) => SettingsFile::read(&path)?,
-                None => SettingsFile::default(),
-            },
-        };
-        Ok(Self { file, environment })
+        match named {
+            Some(path) => Ok(Some(path)),
+            None => Ok(default_path(environment)?.filter(|path| path.exists())),
+        }
     }
 
     /// That nothing is wrong with the settings file outside of its profiles. Of a profile that is told when it is chosen, so that

@@ -15,6 +15,7 @@ const BENCHMARKS: &[Benchmark] = &[
     Benchmark { name: "hit_path", package: "jeton", features: &[] },
     Benchmark { name: "sign", package: "jeton-proto", features: &[] },
     Benchmark { name: "token_endpoint", package: "jeton-server", features: &[] },
+    Benchmark { name: "cached_token", package: "jeton-cli", features: &[] },
     Benchmark { name: "shared_read", package: "jeton", features: &["--features", "redis"] },
 ];
 

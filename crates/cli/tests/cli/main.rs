@@ -19,6 +19,7 @@ mod profiles;
 #[path = "../../../../testdata/foreign/programs.rs"]
 mod programs;
 mod sandbox;
+mod seclusion;
 mod secrecy;
 mod serving;
 mod settings;

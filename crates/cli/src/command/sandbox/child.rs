@@ -1,9 +1,11 @@
 //! The command that `--exec` runs against the sandbox.
 
 use super::stage::Stage;
+use crate::core_dump;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::secret_variables::HANDOVER_VARIABLE;
 use crate::settings::CLIENT_VARIABLES;
 use jeton::Secret;
 use jeton::store::StoreKey;
@@ -55,6 +57,7 @@ fn spawn(command: &str, stage: &Stage, cache: &CacheVariables, group: Group) -> 
     for variable in CLIENT_VARIABLES {
         shell.env_remove(variable);
     }
+    shell.env_remove(HANDOVER_VARIABLE);
     shell.env("JETON_CONFIG", "/dev/null");
     shell.envs(variables(stage));
     shell.envs([
@@ -66,7 +69,7 @@ fn spawn(command: &str, stage: &Stage, cache: &CacheVariables, group: Group) -> 
     if group == Group::Own {
         shell.process_group(0);
     }
-    shell.spawn()
+    core_dump::allowed_for(|| shell.spawn())
 }
 
 /// The variables that say where the sandbox is.

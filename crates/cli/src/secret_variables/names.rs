@@ -1,0 +1,77 @@
+//! The names of the variables that secrets are read from, as far as they can be told before the settings are.
+
+use crate::args::GlobalArgs;
+use crate::settings::{CLIENT_SECRET_VARIABLE, Layers};
+use jeton::credentials::Environment;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read as _;
+
+/// The variables that hold a secret whatever the settings are.
+const ALWAYS: [&str; 1] = [CLIENT_SECRET_VARIABLE];
+
+/// The longest settings file that is looked through, in bytes. A longer one is refused when it is read.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// The names that are written `env:NAME` on the command line, in the variables of this program and in the settings file, and those that
+/// always hold a secret. That some of these sources will not be read does no harm: a secret is in them all the same.
+pub(super) fn of_secrets(args: &GlobalArgs, environment: &Environment) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = ALWAYS.map(str::to_owned).into();
+    for argument in std::env::args_os().skip(1) {
+        names.extend(argument.to_str().and_then(in_argument).map(str::to_owned));
+    }
+    for (name, value) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("JETON_") && !ALWAYS.contains(&name)) {
+            names.extend(in_text(&value.to_string_lossy()).map(str::to_owned));
+        }
+    }
+    if let Some(text) = settings_text(args, environment) {
+        names.extend(in_text(&text).map(str::to_owned));
+    }
+    names
+}
+
+/// `env:NAME`, or `--FLAG=env:NAME`. Elsewhere in an argument it is text, such as the body of a call.
+fn in_argument(argument: &str) -> Option<&str> {
+    let value = argument.starts_with("--").then(|| argument.split_once('=')).flatten();
+    value.map_or(argument, |(_, value)| value).strip_prefix("env:")
+}
+
+/// Each `env:NAME` that stands alone, or in quotes, in a list.
+fn in_text(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | '[' | ']'));
+    words.filter_map(|word| word.strip_prefix("env:")).filter(|name| !name.is_empty())
+}
+
+/// The text of the settings file. What can be read only once, as a pipe, is left to the one that reads it.
+fn settings_text(args: &GlobalArgs, environment: &Environment) -> Option<String> {
+    let path = Layers::path(args, environment).ok()??;
+    if !path.metadata().ok()?.is_file() || path.as_os_str() == OsStr::new("/dev/stdin") {
+        return None;
+    }
+    let mut text = String::new();
+    File::open(path).ok()?.take(MAX_FILE_BYTES).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_where_sources_are_written() {
+        for (argument, name) in [
+            ("env:A", Some("A")),
+            ("--client-secret=env:A=B", Some("A=B")),
+            ("--data=x env:A", None),
+            ("x=env:A", None),
+            ("file:env:A", None),
+        ] {
+            assert_eq!(in_argument(argument), name, "{argument}");
+        }
+        let file = "cache_keys = [\"env:A\", 'env:B']\npassword=\"env:C\" # env:D\n\"file:env:E\" env:";
+        assert_eq!(in_text(file).collect::<Vec<_>>(), ["A", "B", "C", "D"]);
+        assert_eq!(in_text("env:A file:x,env:B").collect::<Vec<_>>(), ["A", "B"]);
+    }
+}
