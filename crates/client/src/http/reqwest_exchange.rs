@@ -7,6 +7,7 @@ use jeton_proto::wire::error_response::printable;
 use reqwest::redirect::Policy;
 use rustls::ClientConfig;
 use std::error::Error;
+use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -60,7 +61,7 @@ impl ReqwestExchange {
         match (scheme, identity) {
             (Some("https"), None) => self.https.get_or_try_init(|| self.https()).await.cloned(),
             (Some("https"), Some(identity)) => self.identified(identity),
-            _ => self.plain.get_or_try_init(|| self.plain()).await.cloned(),
+            _ => self.plain.get_or_try_init(|| ready(self.plain())).await.cloned(),
         }
     }
 
@@ -73,7 +74,7 @@ impl ReqwestExchange {
     }
 
     /// The client for plain http trusts nobody: should it ever be led to https, it gets no connection.
-    async fn plain(&self) -> Result<reqwest::Client, InvalidTls> {
+    fn plain(&self) -> Result<reqwest::Client, InvalidTls> {
         build(builder(trusting_nobody()?, self.connect_timeout).no_proxy())
     }
 

@@ -316,7 +316,9 @@ fn associated(name: &RecordName, part: Part, key_id: [u8; KEY_ID_BYTES]) -> Aad<
 /// A version that was never used before; `None` when the system has no random numbers.
 pub(crate) fn new_version() -> Option<Version> {
     let mut bytes = [0; 16];
-    SystemRandom::new().fill(&mut bytes).ok()?;
+    // The system's own: a version keeps no secret, and that of the cryptographic library takes tens of milliseconds when a process first
+    // asks it, which is longer than a command takes that finds its token.
+    getrandom::fill(&mut bytes).ok()?;
     Some(Version::from_random(bytes))
 }
 
