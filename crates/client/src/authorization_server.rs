@@ -1,6 +1,6 @@
 //! The typed conversation with a token endpoint: one token request, one outcome.
 
-use crate::credentials::Credential;
+use crate::credentials::{Authentication, Credential};
 use crate::error::{TokenError, TokenErrorKind};
 use crate::http::{EndpointUrl, ExchangeError, ExchangeLimits, HttpExchange};
 use crate::key::TokenKey;
@@ -12,7 +12,7 @@ use jeton_proto::skew::{Skew, parse_date};
 use jeton_proto::time::{Clock, Moment, Timestamp};
 use jeton_proto::wire::retry_after::parse_retry_after;
 use jeton_proto::wire::token_request::TokenRequestForm;
-use jeton_proto::wire::token_response::{MalformedAnswer, TokenAnswer, TokenResponse, parse};
+use jeton_proto::wire::token_response::{ErrorResponse, MalformedAnswer, TokenAnswer, TokenResponse, parse};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,7 +55,9 @@ impl AuthorizationServer {
         credential: &Credential,
         within: Duration,
     ) -> Result<Granted, TokenError> {
-        let request = self.request(key, credential)?;
+        let authentication = credential.authentication(self.now());
+        let authentication = authentication.map_err(|error| self.unbuildable(error.to_string()))?;
+        let request = self.request(key, credential, &authentication)?;
         let limits = ExchangeLimits { time: within.min(self.request_timeout), body_bytes: MAX_ANSWER_BYTES };
         let sent = self.clock.moment();
         // Held to the limit here as well: an exchange that forgets it would hold everybody who waits.
@@ -64,7 +66,16 @@ impl AuthorizationServer {
         let answer = answer.map_err(|fault| self.unreachable(fault))?;
         self.learn_skew(answer.headers(), sent);
         let age = seconds_of(answer.headers(), AGE);
-        self.judge(&answer).map(|response| Granted { response, sent, age })
+        let judged = self.judge(&answer, |refusal| TokenErrorKind::Refused {
+            server: self.name(),
+            client_id: self.client_id.clone(),
+            error: credential.code_unless_repeated(&authentication, refusal.error),
+            description: refusal
+                .error_description
+                .map(|text| credential.unless_repeated(&authentication, text)),
+            status: answer.status().as_u16(),
+        });
+        judged.map(|response| Granted { response, sent, age })
     }
 
     /// How far the server's clock is ahead of ours, as its last answer with a `Date` told.
@@ -87,15 +98,17 @@ impl AuthorizationServer {
         self.token_endpoint.authority().to_owned()
     }
 
-    fn request(&self, key: &TokenKey, credential: &Credential) -> Result<Request<Bytes>, TokenError> {
-        let unbuildable = |what: String| self.unreachable(ExchangeError::Request(what));
-        let authentication = credential.authentication(self.now());
-        let authentication = authentication.map_err(|error| unbuildable(error.to_string()))?;
+    fn request(
+        &self,
+        key: &TokenKey,
+        credential: &Credential,
+        authentication: &Authentication,
+    ) -> Result<Request<Bytes>, TokenError> {
         let form = TokenRequestForm {
             scope: key.scope.as_ref(),
             resources: &key.resources,
             audience: key.audience.as_deref(),
-            credential: credential.body(&authentication),
+            credential: credential.body(authentication),
             extra: &key.extra,
         };
         let body = form.render().map_err(|error| TokenError::new(error.into()))?;
@@ -105,18 +118,22 @@ impl AuthorizationServer {
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json")
             .body(wiped_bytes(body.expose().as_bytes().to_vec()))
-            .map_err(|error| unbuildable(error.to_string()))?;
-        if let Some(authorization) = authentication.header {
-            request.headers_mut().insert(AUTHORIZATION, authorization);
+            .map_err(|error| self.unbuildable(error.to_string()))?;
+        if let Some(authorization) = &authentication.header {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
-        if let Some(identity) = authentication.identity {
-            request.extensions_mut().insert(identity);
+        if let Some(identity) = &authentication.identity {
+            request.extensions_mut().insert(identity.clone());
         }
         Ok(request)
     }
 
     /// Judges an answer by its body (traps T15 and T16), but for a redirect, which has no body that counts.
-    fn judge(&self, answer: &Response<Bytes>) -> Result<TokenResponse, TokenError> {
+    fn judge(
+        &self,
+        answer: &Response<Bytes>,
+        refused: impl FnOnce(ErrorResponse) -> TokenErrorKind,
+    ) -> Result<TokenResponse, TokenError> {
         let status = answer.status().as_u16();
         if answer.status().is_redirection() || answer.headers().contains_key("refresh") {
             return Err(TokenError::new(TokenErrorKind::Redirected { server: self.name(), status }));
@@ -124,14 +141,9 @@ impl AuthorizationServer {
         let retry_after = self.retry_after(answer.headers());
         match parse(status, answer.body()) {
             Ok(TokenAnswer::Granted(response)) => Ok(response),
-            Ok(TokenAnswer::Refused(refusal)) => Err(TokenError::new(TokenErrorKind::Refused {
-                server: self.name(),
-                client_id: self.client_id.clone(),
-                error: refusal.error,
-                description: refusal.error_description,
-                status,
-            })
-            .retry_after_of(retry_after)),
+            Ok(TokenAnswer::Refused(refusal)) => {
+                Err(TokenError::new(refused(refusal)).retry_after_of(retry_after))
+            }
             Err(fault) => Err(self.malformed(fault, status).retry_after_of(retry_after)),
         }
     }
@@ -150,6 +162,10 @@ impl AuthorizationServer {
 
     fn malformed(&self, fault: MalformedAnswer, status: u16) -> TokenError {
         TokenError::new(TokenErrorKind::Malformed { server: self.name(), fault, status })
+    }
+
+    fn unbuildable(&self, what: String) -> TokenError {
+        self.unreachable(ExchangeError::Request(what))
     }
 
     fn unreachable(&self, fault: ExchangeError) -> TokenError {

@@ -16,6 +16,7 @@ mod keyring;
 mod look;
 mod place;
 mod previous;
+mod repetition;
 mod source;
 mod standard_input;
 mod status;
@@ -47,5 +48,5 @@ pub use variable::VariableSource;
 #[cfg(feature = "vault")]
 pub use vault::{KvVersion, VaultPlace};
 
-pub(crate) use credential::{Credential, CredentialForm, Evidence};
+pub(crate) use credential::{Authentication, Credential, CredentialForm, Evidence};
 pub(crate) use in_force::{Credentials, InForce};

@@ -101,6 +101,13 @@ pub(crate) struct Authentication {
     pub(crate) identity: Option<ClientIdentity>,
 }
 
+impl Authentication {
+    /// The client assertion.
+    pub(super) fn assertion(&self) -> Option<&Secret<String>> {
+        self.assertion.as_ref()
+    }
+}
+
 impl CredentialForm {
     /// Looks whether the client id can be sent at all, whatever its secret.
     ///
@@ -185,6 +192,11 @@ impl Credential {
                 Authentication { identity: Some(identity.clone()), ..Authentication::default() }
             }
         })
+    }
+
+    /// What it was made of.
+    pub(super) fn text(&self) -> &Secret<String> {
+        &self.text
     }
 
     /// Whether `text` is what it was made of.
