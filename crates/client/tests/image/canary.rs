@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use std::fmt::Write as _;
 
 /// How long a part is that counts as a hit: too long for chance, and short enough to be found where the allocator or the next user of
 /// the memory has written over the rest.
@@ -52,15 +53,19 @@ impl Mask {
     pub(crate) const BYTE: u8 = 0xa5;
 
     pub(crate) fn hide(text: &str) -> String {
-        text.bytes().map(|byte| format!("{:02x}", byte ^ Self::BYTE)).collect()
+        Self::hidden(text.as_bytes())
     }
 
     pub(crate) fn hide_all(needles: &[Needle]) -> String {
-        let hidden = |needle: &Needle| {
-            let bytes = needle.bytes.iter().map(|byte| format!("{:02x}", byte ^ Self::BYTE));
-            format!("{}={}", needle.name, bytes.collect::<String>())
-        };
+        let hidden = |needle: &Needle| format!("{}={}", needle.name, Self::hidden(&needle.bytes));
         needles.iter().map(hidden).collect::<Vec<_>>().join(";")
+    }
+
+    fn hidden(bytes: &[u8]) -> String {
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            write!(text, "{:02x}", byte ^ Self::BYTE).unwrap();
+            text
+        })
     }
 
     /// The bytes, still masked.

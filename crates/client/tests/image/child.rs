@@ -115,7 +115,9 @@ pub(crate) fn play_if_told() {
 /// The secret, unmasked in the memory that it has from then on.
 fn secret() -> Secret<String> {
     let mut bytes = Mask::masked(&var(SECRET).unwrap());
-    bytes.iter_mut().for_each(|byte| *byte ^= Mask::BYTE);
+    for byte in &mut bytes {
+        *byte ^= Mask::BYTE;
+    }
     Secret::new(String::from_utf8(bytes).unwrap())
 }
 

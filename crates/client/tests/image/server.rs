@@ -1,7 +1,11 @@
-//! A token endpoint and an API, over plain http and over TLS, in the parent.
+//! A token endpoint and an API, over plain http and over TLS. The path says how it answers.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
@@ -19,13 +23,15 @@ pub(crate) struct Server {
 
 struct State {
     token: String,
+    minted: AtomicU32,
     said: Mutex<String>,
 }
 
 impl Server {
     /// Gives `token` and a number behind it. The API refuses the first one.
     pub(crate) async fn start(token: &str) -> Self {
-        let state = Arc::new(State { token: token.to_owned(), said: Mutex::default() });
+        let state =
+            Arc::new(State { token: token.to_owned(), minted: AtomicU32::new(0), said: Mutex::default() });
         let (acceptor, ca_pem) = acceptor();
         let (plain, tls) = (listener().await, listener().await);
         let address = |listener: &TcpListener| format!("localhost:{}", listener.local_addr().unwrap().port());
@@ -47,11 +53,22 @@ impl Server {
         server
     }
 
+    /// Whether `secret` came, as Basic has it or in a body.
     pub(crate) fn was_given(&self, secret: &str) -> bool {
-        use base64::Engine as _;
-        let basic = base64::engine::general_purpose::STANDARD.encode(format!("billing:{secret}"));
+        let form: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        let basic = STANDARD.encode(format!("billing:{form}"));
         let said = self.state.said.lock().unwrap();
-        said.contains(secret) || said.contains(&basic)
+        said.contains(&form) || said.contains(&basic)
+    }
+}
+
+impl Server {
+    /// The client assertions that came.
+    #[allow(dead_code, reason = "not every test sends some")]
+    pub(crate) fn assertions(&self) -> Vec<String> {
+        let said = self.state.said.lock().unwrap();
+        let parts = said.split("client_assertion=").skip(1);
+        parts.map(|part| part.split(['&', '\n']).next().unwrap_or_default().to_owned()).collect()
     }
 }
 
@@ -82,7 +99,6 @@ fn acceptor() -> (TlsAcceptor, String) {
 /// Any number of requests on one connection.
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State>) {
     let mut stream = BufReader::new(stream);
-    let mut minted = 0;
     loop {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -95,25 +111,51 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State>) {
         if stream.read_exact(&mut body).await.is_err() {
             return;
         }
-        state.said.lock().unwrap().push_str(&format!("{head}{}", String::from_utf8(body).unwrap()));
-        let (status, body) = if head.starts_with("POST /token ") {
-            minted += 1;
-            let token = &state.token;
-            (
-                "200 OK",
-                format!(r#"{{"access_token":"{token}{minted}","token_type":"Bearer","expires_in":3600}}"#),
-            )
-        } else if head.starts_with("POST /refused ") {
-            ("401 Unauthorized", r#"{"error":"invalid_client"}"#.to_owned())
-        } else if head.contains(&format!("{}1\r\n", state.token)) {
-            ("401 Unauthorized\r\nwww-authenticate: Bearer error=\"invalid_token\"", "no".to_owned())
-        } else {
-            ("200 OK", "yes".to_owned())
-        };
-        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        if stream.write_all(answer.as_bytes()).await.is_err() {
+        let body = String::from_utf8(body).unwrap();
+        writeln!(state.said.lock().unwrap(), "{head}{body}").unwrap();
+        let answer = state.answer(&head, &body);
+        let Some((head, body)) = answer else { return std::future::pending().await };
+        let answer = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        if head.is_empty() || stream.write_all(answer.as_bytes()).await.is_err() {
             return;
         }
         let _gone = stream.flush().await;
+    }
+}
+
+impl State {
+    /// What is answered: nothing, for ever, or a head and a body; an empty head ends the connection.
+    fn answer(&self, head: &str, body: &str) -> Option<(String, String)> {
+        let token = &self.token;
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let (head, body) = match path {
+            "/token" => {
+                let minted = self.minted.fetch_add(1, Ordering::SeqCst) + 1;
+                let body = format!(
+                    r#"{{"access_token":"{token}{minted}","token_type":"Bearer","expires_in":3600}}"#
+                );
+                ("200 OK", body)
+            }
+            "/refused" => ("401 Unauthorized", r#"{"error":"invalid_client"}"#.to_owned()),
+            "/told" => {
+                let told = serde_json::json!({ "error": "invalid_scope", "error_description": format!("{head}{body}") });
+                ("400 Bad Request", told.to_string())
+            }
+            "/echo" => ("500 Internal Server Error", format!("{head}{body}")),
+            "/broken" => ("200 OK", format!(r#"{{"access_token":"{token}","token_type":5"#)),
+            "/other-type" => ("200 OK", format!(r#"{{"access_token":"{token}","token_type":"{token}"}}"#)),
+            "/redirect" => {
+                let to = format!("307 Temporary Redirect\r\nlocation: http://localhost:1/{token}?{body}");
+                return Some((to, String::new()));
+            }
+            "/ends" => ("", String::new()),
+            "/hangs" => return None,
+            // The API.
+            _ if head.contains(&format!("{token}1\r\n")) => {
+                ("401 Unauthorized\r\nwww-authenticate: Bearer error=\"invalid_token\"", "no".to_owned())
+            }
+            _ => ("200 OK", "yes".to_owned()),
+        };
+        Some((head.to_owned(), body))
     }
 }
