@@ -67,6 +67,7 @@ fn run(cli: Cli) -> Result<std::process::ExitCode, Failure> {
         | Command::Inspect(_)
         | Command::Sandbox(_) => layers.sound()?,
     }
+    ask_for_barriers();
     let runtime = runtime_of(&cli.command)
         .enable_all()
         .build()
@@ -90,6 +91,12 @@ fn runtime_of(command: &Command) -> tokio::runtime::Builder {
         | Command::Profile(_)
         | Command::Inspect(_) => tokio::runtime::Builder::new_current_thread(),
     }
+}
+
+/// The map of a manager asks the kernel for barriers between threads, which takes an instant while there is one thread, and tens of
+/// milliseconds when there are more: longer than all that a command does which finds its token. So one is made before there are more.
+fn ask_for_barriers() {
+    drop(papaya::HashMap::<u8, u8>::new());
 }
 
 /// How long threads that wait for the system may take to end.

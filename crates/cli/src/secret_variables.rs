@@ -49,9 +49,12 @@ pub(crate) fn environment(_: &Cli) -> Environment {
 #[cfg(target_os = "linux")]
 fn reads_secrets(command: &Command) -> bool {
     match command {
-        Command::Token(_) | Command::Call(_) | Command::Login(_) | Command::Logout(_) | Command::Cache(_) => {
-            true
-        }
+        Command::Token(_)
+        | Command::Call(_)
+        | Command::Login(_)
+        | Command::Logout(_)
+        | Command::Cache(_)
+        | Command::Profile(_) => true,
         // The sandbox has secrets of its own, and what it runs sees none of these variables.
         Command::Serve(_) | Command::Client(_) | Command::Inspect(_) | Command::Sandbox(_) => false,
     }

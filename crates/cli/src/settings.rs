@@ -108,6 +108,9 @@ impl<T: AsRef<str>> Found<T> {
     }
 }
 
+/// The one variable that holds a secret itself.
+pub(crate) const CLIENT_SECRET_VARIABLE: &str = section::CLIENT_SECRET.name.environment;
+
 /// The settings file and the environment; the flags come with each question.
 #[derive(Debug)]
 pub(crate) struct Layers {
