@@ -8,6 +8,8 @@ mod cache_commands;
 mod cache_redis;
 mod cache_trouble;
 mod calls;
+#[path = "../../../../testdata/canary.rs"]
+mod canary;
 mod exit_codes;
 mod inspection;
 mod issuers;
