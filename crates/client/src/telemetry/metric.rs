@@ -146,7 +146,7 @@ pub(super) const CREDENTIAL_AGE: Metric = Metric {
     kind: Kind::Gauge,
     unit: Unit::Seconds,
     labels: &[],
-    meaning: "age of the credential in force, as its source tells, else since it was first seen",
+    meaning: "age of the current credential, as its source tells, else since it was first seen",
 };
 pub(super) const CREDENTIAL_GENERATION: Metric = Metric {
     name: "jeton_client_credential_generation",
