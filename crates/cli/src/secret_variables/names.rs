@@ -11,6 +11,9 @@ use std::io::Read as _;
 /// The variables that hold a secret whatever the settings are.
 const ALWAYS: [&str; 1] = [CLIENT_SECRET_VARIABLE];
 
+/// Those of a place that reads its own token from the environment, where nothing else is said.
+const VAULT_TOKENS: [&str; 2] = ["BAO_TOKEN", "VAULT_TOKEN"];
+
 /// The longest settings file that is looked through, in bytes. A longer one is refused when it is read.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
@@ -19,7 +22,7 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 pub(super) fn of_secrets(args: &GlobalArgs, environment: &Environment) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = ALWAYS.map(str::to_owned).into();
     for argument in std::env::args_os().skip(1) {
-        names.extend(argument.to_str().and_then(in_argument).map(str::to_owned));
+        names.extend(argument.to_str().into_iter().flat_map(in_argument).map(str::to_owned));
     }
     for (name, value) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("JETON_") && !ALWAYS.contains(&name)) {
@@ -32,16 +35,27 @@ pub(super) fn of_secrets(args: &GlobalArgs, environment: &Environment) -> BTreeS
     names
 }
 
-/// `env:NAME`, or `--FLAG=env:NAME`. Elsewhere in an argument it is text, such as the body of a call.
-fn in_argument(argument: &str) -> Option<&str> {
+/// Those of the place in `PLACE`, or `--FLAG=PLACE`. Elsewhere in an argument it is text, such as the body of a call.
+fn in_argument(argument: &str) -> Vec<&str> {
     let value = argument.starts_with("--").then(|| argument.split_once('=')).flatten();
-    value.map_or(argument, |(_, value)| value).strip_prefix("env:")
+    in_place(value.map_or(argument, |(_, value)| value))
 }
 
-/// Each `env:NAME` that stands alone, or in quotes, in a list.
+/// Those of each place that stands alone, or in quotes, in a list.
 fn in_text(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | '[' | ']'));
-    words.filter_map(|word| word.strip_prefix("env:")).filter(|name| !name.is_empty())
+    words.flat_map(in_place)
+}
+
+/// `env:NAME`; and with Vault, those that its options name so, and its own.
+fn in_place(place: &str) -> Vec<&str> {
+    let options = match place.split_once(':') {
+        Some(("env", name)) if !name.is_empty() => return vec![name],
+        Some(("vault" | "bao", rest)) => rest.split(['?', '&']).skip(1),
+        Some(_) | None => return Vec::new(),
+    };
+    let named = options.filter_map(|option| option.split_once("=env:")).map(|(_, name)| name);
+    named.filter(|name| !name.is_empty()).chain(VAULT_TOKENS).collect()
 }
 
 /// The text of the settings file. What can be read only once, as a pipe, is left to the one that reads it.
@@ -68,8 +82,11 @@ mod tests {
             ("x=env:A", None),
             ("file:env:A", None),
         ] {
-            assert_eq!(in_argument(argument), name, "{argument}");
+            assert_eq!(in_argument(argument), name.into_iter().collect::<Vec<_>>(), "{argument}");
         }
+        let vault = "--client-secret=vault:secret/env:A#b?auth=approle&role_id=env:R&secret_id=env:S";
+        assert_eq!(in_argument(vault), ["R", "S", "BAO_TOKEN", "VAULT_TOKEN"]);
+        assert_eq!(in_argument("bao:secret/a"), VAULT_TOKENS);
         let file = "cache_keys = [\"env:A\", 'env:B']\npassword=\"env:C\" # env:D\n\"file:env:E\" env:";
         assert_eq!(in_text(file).collect::<Vec<_>>(), ["A", "B", "C", "D"]);
         assert_eq!(in_text("env:A file:x,env:B").collect::<Vec<_>>(), ["A", "B"]);
