@@ -23,6 +23,7 @@ use args::{Cli, Command};
 use clap::Parser as _;
 use exit_code::ExitCode;
 use failure::Failure;
+use jeton::credentials::Environment;
 use settings::Layers;
 use std::io::Write as _;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub use settings::settings_faults;
 /// All that the program `jeton` does.
 pub fn run_process() -> std::process::ExitCode {
     core_dump::forbid();
+    let environment = secret_variables::environment();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -41,7 +43,7 @@ pub fn run_process() -> std::process::ExitCode {
             return code.into();
         }
     };
-    match run(cli) {
+    match run(cli, environment) {
         Ok(code) => code,
         Err(failure) => {
             let _unheard = std::io::stderr().lock().write_all(failure.lines().as_bytes());
@@ -50,8 +52,7 @@ pub fn run_process() -> std::process::ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<std::process::ExitCode, Failure> {
-    let environment = secret_variables::environment(&cli);
+fn run(cli: Cli, environment: Environment) -> Result<std::process::ExitCode, Failure> {
     logging::begin(&cli.global, &environment, default_log_level(&cli.command))?;
     let layers = Layers::load(&cli.global, environment)?;
     match &cli.command {

@@ -123,15 +123,15 @@ const CONFIG: Name = Name { file: "", environment: "JETON_CONFIG", flag: "--conf
 impl Layers {
     /// Reads the settings file that is named, or the one in its usual place if there is one.
     pub(crate) fn load(args: &GlobalArgs, environment: Environment) -> Result<Self, Failure> {
-        let path = Self::path(args, &environment)?;
+        let path = Self::path(args.config.as_deref(), &environment)?;
         let file = path.as_deref().map(SettingsFile::read).transpose()?.unwrap_or_default();
         Ok(Self { file, environment })
     }
 
     /// The settings file that is named, or the one in its usual place if there is one.
-    pub(crate) fn path(args: &GlobalArgs, environment: &Environment) -> Result<Option<PathBuf>, Failure> {
-        let named = match &args.config {
-            Some(path) => Some(path.clone()),
+    pub(crate) fn path(flag: Option<&Path>, environment: &Environment) -> Result<Option<PathBuf>, Failure> {
+        let named = match flag {
+            Some(path) => Some(path.to_owned()),
             None => environment.text(CONFIG.environment)?.map(PathBuf::from),
         };
         match named {

@@ -1,12 +1,12 @@
 //! The names of the variables that secrets are read from, as far as they can be told before the settings are.
 
-use crate::args::GlobalArgs;
 use crate::settings::{CLIENT_SECRET_VARIABLE, Layers};
 use jeton::credentials::Environment;
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 /// The variables that hold a secret whatever the settings are.
 const ALWAYS: [&str; 1] = [CLIENT_SECRET_VARIABLE];
@@ -14,14 +14,16 @@ const ALWAYS: [&str; 1] = [CLIENT_SECRET_VARIABLE];
 /// Those of a place that reads its own token from the environment, where nothing else is said.
 const VAULT_TOKENS: [&str; 2] = ["BAO_TOKEN", "VAULT_TOKEN"];
 
+const CONFIG_FLAG: &str = "--config";
+
 /// The longest settings file that is looked through, in bytes. A longer one is refused when it is read.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// The names that are written `env:NAME` on the command line, in the variables of this program and in the settings file, and those that
 /// always hold a secret. That some of these sources will not be read does no harm: a secret is in them all the same.
-pub(super) fn of_secrets(args: &GlobalArgs, environment: &Environment) -> BTreeSet<String> {
+pub(super) fn of_secrets(arguments: &[OsString], environment: &Environment) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = ALWAYS.map(str::to_owned).into();
-    for argument in std::env::args_os().skip(1) {
+    for argument in arguments {
         names.extend(argument.to_str().into_iter().flat_map(in_argument).map(str::to_owned));
     }
     for (name, value) in std::env::vars_os() {
@@ -29,7 +31,7 @@ pub(super) fn of_secrets(args: &GlobalArgs, environment: &Environment) -> BTreeS
             names.extend(in_text(&value.to_string_lossy()).map(str::to_owned));
         }
     }
-    if let Some(text) = settings_text(args, environment) {
+    if let Some(text) = settings_text(named_settings(arguments).as_deref(), environment) {
         names.extend(in_text(&text).map(str::to_owned));
     }
     names
@@ -59,8 +61,8 @@ fn in_place(place: &str) -> Vec<&str> {
 }
 
 /// The text of the settings file. What can be read only once, as a pipe, is left to the one that reads it.
-fn settings_text(args: &GlobalArgs, environment: &Environment) -> Option<String> {
-    let path = Layers::path(args, environment).ok()??;
+fn settings_text(named: Option<&Path>, environment: &Environment) -> Option<String> {
+    let path = Layers::path(named, environment).ok()??;
     if !path.metadata().ok()?.is_file() || path.as_os_str() == OsStr::new("/dev/stdin") {
         return None;
     }
@@ -69,9 +71,35 @@ fn settings_text(args: &GlobalArgs, environment: &Environment) -> Option<String>
     Some(text)
 }
 
+/// The settings file that the command line names, in whichever of its two forms.
+fn named_settings(arguments: &[OsString]) -> Option<PathBuf> {
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        if argument == CONFIG_FLAG {
+            return arguments.next().map(PathBuf::from);
+        }
+        let value = argument.to_str().and_then(|text| text.strip_prefix(CONFIG_FLAG)?.strip_prefix('='));
+        if let Some(value) = value {
+            return Some(PathBuf::from(value));
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_settings_file_is_the_one_that_the_command_line_names() {
+        let named = |line: &str| {
+            let arguments: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+            named_settings(&arguments)
+        };
+        assert_eq!(named("token --config a.toml"), Some(PathBuf::from("a.toml")));
+        assert_eq!(named("--config=b.toml token"), Some(PathBuf::from("b.toml")));
+        assert_eq!(named("token --configuration c.toml --config"), None);
+    }
 
     #[test]
     fn names_are_found_where_sources_are_written() {
