@@ -20,7 +20,11 @@ use tokio::time::Instant;
 const MAX_ATTEMPTS: u32 = 3;
 /// How many other credentials one flight tries at most: what the source holds by now, which may change again while the request is
 /// on its way, and the one before it.
-const MAX_OTHER_CREDENTIALS: u32 = 4;
+const MAX_OTHER_CREDENTIALS: u32 = 8;
+/// How many of them it tries at once. Before the next there is a pause, each twice as long as the one before: who rotates faster than a
+/// request arrives will not do so for ever.
+const OTHER_CREDENTIALS_AT_ONCE: u32 = 3;
+const FIRST_PAUSE_BETWEEN_CREDENTIALS: Duration = Duration::from_millis(100);
 /// The least pause after a token that had expired: `expires_in` is told in whole seconds, so a token in its last second
 /// looks so until it is dead and the server makes another.
 const EXPIRED_TOKEN_PAUSE: Duration = Duration::from_secs(1);
@@ -61,7 +65,10 @@ pub(crate) async fn mint(seat: &Seat) -> Result<Arc<CachedToken>, Mishap> {
             others += 1;
             if engine.credentials.replacing(with, asking, left_until(deadline)).await.is_some() {
                 tracing::info!("the credential was replaced, trying the new one");
-                continue;
+                if pause_between_credentials(seat, others, deadline).await {
+                    continue;
+                }
+                return Err(mishap);
             }
             others = MAX_OTHER_CREDENTIALS;
             engine.look_soon();
@@ -83,6 +90,19 @@ pub(crate) async fn mint(seat: &Seat) -> Result<Arc<CachedToken>, Mishap> {
         }
         attempt += 1;
     }
+}
+
+/// Waits before the next of `others` credentials is tried, where several were refused one after the other; whether there is time for it.
+async fn pause_between_credentials(seat: &Seat, others: u32, deadline: Instant) -> bool {
+    let Some(doublings) = others.checked_sub(OTHER_CREDENTIALS_AT_ONCE + 1) else { return true };
+    let pause = FIRST_PAUSE_BETWEEN_CREDENTIALS.saturating_mul(1 << doublings);
+    let until = Instant::now() + pause;
+    if until + seat.engine.least_time_for_a_request() > deadline {
+        return false;
+    }
+    seat.pauses_until(until);
+    tokio::time::sleep_until(until).await;
+    seat.is_current()
 }
 
 /// Whether the credential `with` was refused, and another one is in force.

@@ -31,7 +31,7 @@ impl CredentialGeneration {
 /// How many credentials in a row are tried at once, each because it is another one than was refused: what one token request may
 /// come upon while a rotation is under way, and some more. A source that tells another one with each read, as one that is broken or
 /// written to by two does, is no way around the pauses (trap T24).
-const MAX_REFUSED_IN_A_ROW: u32 = 8;
+const MAX_REFUSED_IN_A_ROW: u32 = 12;
 /// After how long without a refusal the count begins anew.
 const IN_A_ROW_WITHIN: Duration = Duration::from_mins(15);
 
@@ -277,23 +277,26 @@ mod tests {
         let of = CredentialGeneration;
         let send = |gate: Gate, with, at| gate.sent(of(with), Duration::from_secs(5), after(at));
         let refuse = |gate, with, at| failed(gate, FailureClass::Credential, None, of(with), at);
+        let most = u64::from(MAX_REFUSED_IN_A_ROW);
         let mut gate = Gate::default();
-        for with in 0..8 {
+        for with in 0..most {
             assert_eq!(gate.closed_for(of(with), after(with)), None, "{with}: another one is tried at once");
             gate = refuse(send(gate, with, with), with, with);
         }
-        assert_eq!(gate.closed_for(of(8), after(7)), Some(Duration::from_secs(30)));
+        let refused_at = most - 1;
+        assert_eq!(gate.closed_for(of(most), after(refused_at)), Some(Duration::from_secs(30)));
         // The pauses grow, and one request alone finds out whether it still holds.
-        let gate = send(gate, 10, 37);
-        assert!(gate.closed_for(of(11), after(37)).is_some());
-        assert_eq!(gate.given_up(of(10)).closed_for(of(11), after(37)), None);
-        let gate = refuse(gate, 10, 38);
-        assert_eq!(gate.closed_for(of(11), after(38)), Some(Duration::from_secs(60)));
+        let (tried, next, tried_at) = (most + 2, most + 3, refused_at + 30);
+        let gate = send(gate, tried, tried_at);
+        assert!(gate.closed_for(of(next), after(tried_at)).is_some());
+        assert_eq!(gate.given_up(of(tried)).closed_for(of(next), after(tried_at)), None);
+        let gate = refuse(gate, tried, tried_at + 1);
+        assert_eq!(gate.closed_for(of(next), after(tried_at + 1)), Some(Duration::from_secs(60)));
         // A grant makes an end of it, and so does the time.
-        assert_eq!(gate.granted(of(11)).closed_for(of(12), after(38)), None);
-        let much_later = 38 + 60 + 15 * 60;
-        let gate = refuse(send(gate, 11, much_later), 11, much_later);
-        assert_eq!(gate.closed_for(of(12), after(much_later)), None);
+        assert_eq!(gate.granted(of(next)).closed_for(of(next + 1), after(tried_at + 1)), None);
+        let much_later = tried_at + 1 + 60 + 15 * 60;
+        let gate = refuse(send(gate, next, much_later), next, much_later);
+        assert_eq!(gate.closed_for(of(next + 1), after(much_later)), None);
     }
 
     #[test]
@@ -304,12 +307,14 @@ mod tests {
             let gate = withs.clone().fold(gate, sent);
             withs.fold(gate, |gate, with| failed(gate, FailureClass::Credential, None, of(with), at))
         };
+        let last = u64::from(MAX_REFUSED_IN_A_ROW) - 1;
         let mut gate = Gate::default();
-        for round in 0..7 {
+        for round in 0..last {
             gate = all(gate, round * 10..round * 10 + 10, round);
         }
-        assert_eq!(gate.closed_for(of(70), after(7)), None);
-        assert!(all(gate, 70..80, 7).closed_for(of(80), after(7)).is_some());
+        assert_eq!(gate.closed_for(of(last * 10), after(last)), None);
+        let gate = all(gate, last * 10..last * 10 + 10, last);
+        assert!(gate.closed_for(of(last * 10 + 10), after(last)).is_some());
     }
 
     #[test]

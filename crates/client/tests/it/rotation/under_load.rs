@@ -13,8 +13,9 @@ use tokio::time::sleep;
 
 const ROTATIONS: u32 = 1000;
 const CALLERS: u64 = 8;
-/// For how long an old secret is taken after the next one is in the file.
-const OVERLAP: Duration = Duration::from_millis(20);
+/// For how long an old secret is taken after the next one is in the file: longer than a request takes on a loaded machine, since no
+/// client can use a secret that is revoked before its request arrives.
+const OVERLAP: Duration = Duration::from_millis(150);
 /// The time from one rotation to the next.
 const PERIOD: Duration = Duration::from_millis(10);
 /// What the documentation says: from the next token request on. A request that was being made when the file changed may take this long
