@@ -8,6 +8,7 @@
 mod cache;
 mod credential;
 mod profile;
+mod refusal;
 
 pub(crate) use cache::{
     CacheArgs, CacheCommand, CacheCommandArgs, CachePlaceArgs, ClearCacheArgs, ListCacheArgs, ShowCacheArgs,
@@ -19,6 +20,7 @@ pub(crate) use profile::{CheckProfilesArgs, ListProfilesArgs, ProfileCommand, Pr
 use crate::exit_code;
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// OAuth 2.0 client credentials: mint a token once, share it, renew it, and check it.
@@ -29,6 +31,15 @@ pub(crate) struct Cli {
     pub(crate) global: GlobalArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads a command line. What may be a secret in one that is wrong is not in the error.
+    pub(crate) fn read(
+        words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        Self::try_parse_from(words).map_err(refusal::without_secrets)
+    }
 }
 
 /// What every command takes.

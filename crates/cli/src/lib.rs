@@ -20,7 +20,6 @@ mod session;
 mod settings;
 
 use args::{Cli, Command};
-use clap::Parser as _;
 use exit_code::ExitCode;
 use failure::Failure;
 use jeton::credentials::Environment;
@@ -34,7 +33,7 @@ pub use settings::settings_faults;
 pub fn run_process() -> std::process::ExitCode {
     core_dump::forbid();
     let environment = secret_variables::environment();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
             // The text of --help and --version goes to stdout, everything else to stderr.
