@@ -94,6 +94,22 @@ fn a_value_that_is_wrong_is_told_with_where_it_came_from() {
     assert!(lines.contains("file:PATH") && !lines.contains("canary"), "{lines}");
     let (code, lines) = fault(FILE, &[], &["--endpoint-param", "novalue"]);
     assert_eq!((code, lines.contains("NAME=VALUE")), (ExitCode::Usage, true));
+    let file = format!("{FILE}endpoint_params = {{ client_secret = \"canary\" }}\n");
+    for (file, variables, flags, place, wanted) in [
+        (&*file, &[][..], &[][..], "/etc/jeton.toml:5:19: endpoint_params", ExitCode::Configuration),
+        (
+            FILE,
+            &[("JETON_ENDPOINT_PARAMS", "a=b&client_secret=canary")],
+            &[],
+            "JETON_ENDPOINT_PARAMS",
+            ExitCode::Configuration,
+        ),
+        (FILE, &[], &["--endpoint-param", "client_secret=canary"], "--endpoint-param", ExitCode::Usage),
+    ] {
+        let (code, lines) = fault(file, variables, flags);
+        let begin = format!("error: {place}: the extra parameter client_secret has a setting of its own");
+        assert!(code == wanted && lines.starts_with(&begin) && !lines.contains("canary"), "{lines}");
+    }
     for timeout in ["0s", "2h", "5"] {
         assert_eq!(fault(FILE, &[], &["--timeout", timeout]).0, ExitCode::Usage);
     }

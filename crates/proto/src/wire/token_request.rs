@@ -206,8 +206,8 @@ impl TokenRequestForm<'_> {
     ///
     /// An extra parameter with the name of one that this type has itself is refused: it would be a repeated one.
     pub fn render(&self) -> Result<Secret<String>, ReservedParameter> {
-        if let Some(known) = self.extra.iter().find_map(|(name, _)| Known::named(name)) {
-            return Err(ReservedParameter { name: known.as_str() });
+        if let Some(reserved) = self.extra.iter().find_map(|(name, _)| ReservedParameter::of(name)) {
+            return Err(reserved);
         }
         let scope = self.scope.filter(|scope| !scope.is_empty()).map(ToString::to_string);
         let mut pairs: Vec<(&str, &str)> = vec![(Known::GrantType.as_str(), CLIENT_CREDENTIALS)];
@@ -234,6 +234,13 @@ impl TokenRequestForm<'_> {
 pub struct ReservedParameter {
     /// The name.
     pub name: &'static str,
+}
+
+impl ReservedParameter {
+    /// The error of an extra parameter that is called `name`, if that is a name which is set otherwise.
+    pub fn of(name: &str) -> Option<Self> {
+        Known::named(name).map(|known| Self { name: known.as_str() })
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

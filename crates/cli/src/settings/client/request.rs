@@ -7,6 +7,10 @@ use crate::settings::profile::ClientLayers;
 use crate::settings::section::{AUDIENCE, ENDPOINT_PARAMS, RESOURCE, SCOPES};
 use crate::settings::{Found, Origin, found};
 use jeton::{Scope, TokenKey};
+use jeton_proto::wire::token_request::ReservedParameter;
+
+/// Names and values.
+type Parameters = Vec<(String, String)>;
 
 impl ClientLayers<'_> {
     pub(super) fn scope(&self, args: &ClientArgs) -> Result<Option<Scope>, Failure> {
@@ -29,28 +33,33 @@ impl ClientLayers<'_> {
         if let Some(found) = self.text(&AUDIENCE, args.audience.as_deref())? {
             key = key.with_audience(found.value);
         }
-        for (name, value) in self.endpoint_params(args)? {
-            key = key.with_parameter(name, value);
+        if let Some(Found { value: parameters, origin }) = self.endpoint_params(args)? {
+            if let Some(reserved) = parameters.iter().find_map(|(name, _)| ReservedParameter::of(name)) {
+                return Err(origin.fault(&reserved));
+            }
+            for (name, value) in parameters {
+                key = key.with_parameter(name, value);
+            }
         }
         Ok(key)
     }
 
-    fn endpoint_params(&self, args: &ClientArgs) -> Result<Vec<(String, String)>, Failure> {
+    fn endpoint_params(&self, args: &ClientArgs) -> Result<Option<Found<Parameters>>, Failure> {
         if !args.endpoint_params.is_empty() {
             let origin = Origin::Flag(ENDPOINT_PARAMS.name.flag);
-            let pairs = args.endpoint_params.iter().map(|pair| pair.split_once('='));
-            return pairs
-                .map(|pair| match pair {
-                    Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-                    Some(_) | None => Err(origin.fault(&"a parameter is written NAME=VALUE")),
-                })
-                .collect();
+            let pairs = args.endpoint_params.iter().map(|pair| match pair.split_once('=') {
+                Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+                Some(_) | None => Err(origin.fault(&"a parameter is written NAME=VALUE")),
+            });
+            let pairs = pairs.collect::<Result<_, _>>()?;
+            return Ok(Some(found(pairs, origin)));
         }
-        if let Some(found) = self.variable(&ENDPOINT_PARAMS)? {
-            let pairs = url::form_urlencoded::parse(found.value.as_bytes());
-            return Ok(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect());
+        if let Some(variable) = self.variable(&ENDPOINT_PARAMS)? {
+            let pairs = url::form_urlencoded::parse(variable.value.as_bytes());
+            let pairs = pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+            return Ok(Some(found(pairs, variable.origin)));
         }
-        let table = self.in_file(&ENDPOINT_PARAMS).map(|found| found.value);
-        Ok(table.unwrap_or_default().into_iter().collect())
+        let table = self.in_file(&ENDPOINT_PARAMS);
+        Ok(table.map(|table| found(table.value.into_iter().collect(), table.origin)))
     }
 }
