@@ -112,7 +112,8 @@ fn code_5_the_settings_are_wrong() {
         home.run_with(&variables(&url), &["token", "--client-secret", source]).failed(5, &["the secret"]);
     }
     home.run_with(&variables(&url), &["token", "--ca-file", "absent.pem"]).failed(2, &["--ca-file"]);
-    home.run_with(&variables(&url), &["token", "--ca-file", &empty]).failed(5, &["certificate"]);
+    home.run_with(&variables(&url), &["token", "--ca-file", &empty])
+        .failed(2, &["--ca-file", &empty, "no PEM certificate"]);
     home.run_with(&[("JETON_LOG", "a=b=c")], &["client", "list"]).failed(5, &["JETON_LOG"]);
     home.run(&["serve", "--listen", "0.0.0.0:0"]).failed(5, &["the issuer must be set"]);
     home.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", "/dev/null/x"]).failed(5, &["/dev/null/x"]);

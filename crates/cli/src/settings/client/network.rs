@@ -5,6 +5,10 @@ use crate::failure::Failure;
 use crate::settings::profile::ClientLayers;
 use crate::settings::section::{CA_FILE, PLAIN_HTTP_HOSTS};
 use jeton::http::{PlainHttp, TlsRoots};
+use std::fmt::Display;
+
+/// What a certificate in PEM begins with (RFC 7468 section 5).
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// How servers are reached.
 #[derive(Clone, Debug)]
@@ -22,10 +26,12 @@ impl ClientLayers<'_> {
             None => TlsRoots::Platform,
             Some(found) => {
                 let path = found.path();
-                let pem = std::fs::read(&path);
-                TlsRoots::Only(
-                    pem.map_err(|error| found.origin.fault(&format!("{}: {error}", path.display())))?,
-                )
+                let fault = |what: &dyn Display| found.origin.fault(&format!("{}: {what}", path.display()));
+                let pem = std::fs::read(&path).map_err(|error| fault(&error))?;
+                if !pem.windows(CERTIFICATE.len()).any(|bytes| bytes == CERTIFICATE) {
+                    return Err(fault(&"no PEM certificate is in it"));
+                }
+                TlsRoots::Only(pem)
             }
         };
         Ok(NetworkSettings {
