@@ -7,7 +7,8 @@ use clap::Args;
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Client authentication (one of: secret, private key, assertion, certificate)")]
 pub(crate) struct CredentialArgs {
-    /// Where the secret is: env:NAME, file:PATH, - for standard input, 'cmd:PROGRAM ARGUMENT ...' or systemd:NAME
+    /// Where the secret is: env:NAME, file:PATH, - for standard input, 'cmd:PROGRAM ARGUMENT ...', systemd:NAME,
+    /// vault:MOUNT/PATH#FIELD, aws:SECRET_ID#MEMBER or keyring:SERVICE/USER
     /// [env: JETON_CLIENT_SECRET (the secret itself) or JETON_CLIENT_SECRET_FILE (a path)]
     #[arg(long, value_name = "SOURCE", allow_hyphen_values = true)]
     pub(crate) client_secret: Option<String>,
