@@ -227,7 +227,7 @@ fn online_each_server_is_asked_and_the_worst_decides() {
     assert_eq!(text.code, 3, "{text}");
     for words in [
         "good: ok",
-        ", there since 3d",
+        ", there for 3d",
         "gave a token for a, which expires in 59m",
         "refused: refused",
         "invalid_client",

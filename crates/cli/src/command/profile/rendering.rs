@@ -3,7 +3,6 @@
 use super::report::{ProfileReport, Report, SecretReport, ServerReport, Status};
 use crate::failure::Failure;
 use crate::lifespan::Lifespan;
-use crate::moment;
 use crate::output::harmless;
 use crate::settings::ProfileSummary;
 use jeton::{CachedToken, Timestamp};
@@ -110,7 +109,7 @@ fn body(text: &mut String, profile: &ProfileReport, now: Timestamp) {
             line(text, "secret", what);
         }
         SecretReport::Read { place, since, due_after } => {
-            let age = since.map(|since| format!(", there since {}", moment::distance(since, now)));
+            let age = since.map(|since| format!(", there for {}", Lifespan(now.saturating_since(since))));
             line(text, "secret", &format!("{place}{}", age.unwrap_or_default()));
             if secret.rotation_due(now) == Some(true) {
                 let after = Lifespan(*due_after);
