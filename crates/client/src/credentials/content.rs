@@ -64,6 +64,10 @@ pub(super) fn secret(place: &dyn Display, bytes: &[u8]) -> Result<Secret<String>
     let malformed = |what| SourceFault::new(SourceFaultKind::Malformed, place, what);
     let text = std::str::from_utf8(bytes).map_err(|_| malformed("it is not utf-8 text"))?;
     let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+    // An editor put it there, and no server takes it; it cannot be seen in what an editor shows.
+    if text.starts_with('\u{feff}') {
+        return Err(malformed("it begins with a byte order mark; save it as utf-8 without one"));
+    }
     if text.is_empty() {
         return Err(SourceFault::of_nothing(place));
     }
@@ -71,6 +75,12 @@ pub(super) fn secret(place: &dyn Display, bytes: &[u8]) -> Result<Secret<String>
         return Err(too_long(place));
     }
     Ok(Secret::from(text))
+}
+
+/// Whether everybody may see it: certificates in PEM, whose private key is somewhere else.
+pub(super) fn is_public(bytes: &[u8]) -> bool {
+    let holds = |mark: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);
+    holds(b"-----BEGIN CERTIFICATE-----") && !holds(b"PRIVATE KEY")
 }
 
 pub(super) fn too_long(place: &dyn Display) -> SourceFault {
@@ -116,6 +126,23 @@ mod tests {
     }
 
     #[test]
+    fn certificates_without_a_private_key_are_public() {
+        const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        for public in [CERTIFICATE, &CERTIFICATE.repeat(2), &CERTIFICATE.replace('\n', "\r\n")] {
+            assert!(is_public(public.as_bytes()), "{public}");
+        }
+        for label in ["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"] {
+            let key = format!("-----BEGIN {label}-----\nMIIB\n-----END {label}-----\n");
+            for secret in [key.clone(), key.clone() + CERTIFICATE, CERTIFICATE.to_owned() + &key] {
+                assert!(!is_public(secret.as_bytes()), "{secret}");
+            }
+        }
+        for secret in ["", "s", "{\"kty\":\"EC\"}", "-----BEGIN CERTIFICATE"] {
+            assert!(!is_public(secret.as_bytes()), "{secret}");
+        }
+    }
+
+    #[test]
     fn t32_what_is_no_secret_is_told_apart() {
         let told = |bytes: &[u8]| secret(&"the place", bytes).unwrap_err();
         for nothing in [&b""[..], b"\n", b"\r\n"] {
@@ -125,6 +152,9 @@ mod tests {
         let not_text = told(b"canary\xff");
         assert_eq!(not_text.to_string(), "the place: it is not utf-8 text");
         assert!(!not_text.is_of_nothing());
+        let marked = told("\u{feff}canary\r\n".as_bytes());
+        let expected = "the place: it begins with a byte order mark; save it as utf-8 without one";
+        assert_eq!((marked.kind(), marked.to_string().as_str()), (SourceFaultKind::Malformed, expected));
         let longest = vec![b'a'; MAX_SECRET_BYTES];
         assert!(secret(&"x", &longest).is_ok() && read_to_end(&"x", longest.as_slice()).is_ok());
         let longer = vec![b'a'; MAX_SECRET_BYTES + 1];

@@ -94,8 +94,10 @@ impl SecretFile {
             let secret = content::secret(&self.name, &bytes)?;
             return Ok(self.kept.get_or_init(|| SecretReading::new(secret)).clone());
         }
-        self.warn_of_readers(&metadata);
         let bytes = content::read_to_end(&self.name, file)?;
+        if !content::is_public(&bytes) {
+            self.warn_of_readers(&metadata);
+        }
         let reading = SecretReading::new(content::secret(&self.name, &bytes)?);
         Ok(match metadata.modified() {
             Ok(modified) => reading.in_force_since(timestamp(modified)),
