@@ -123,7 +123,7 @@ impl VaultSource {
     }
 
     fn absent(&self, words: &Words, body: &Bytes) -> SourceFault {
-        let VaultPlace { mount, engine, .. } = &self.place;
+        let VaultPlace { mount, path, engine, .. } = &self.place;
         let fault = |kind, what: String| self.server.fault(kind, what);
         let metadata = self.server.read::<Frame<Versioned>>(body).ok().and_then(|frame| frame.data?.metadata);
         if let Some(metadata) = metadata {
@@ -153,6 +153,8 @@ impl VaultSource {
         }
         let or = match engine {
             KvVersion::One => "",
+            // As the policies and the addresses of the engine have it.
+            KvVersion::Two if path.starts_with("data/") => ": leave out data/, which is put before it here",
             KvVersion::Two => ", or the engine is of version 1 and wants the option kv=1",
         };
         fault(
