@@ -327,7 +327,7 @@ fn fault_of(error: &ErrorCode, status: u16) -> Fault {
 
 fn described(error: &ErrorCode, description: Option<&str>) -> String {
     let hint = match error {
-        ErrorCode::InvalidClient => "; check the client id, the secret and the authentication method",
+        ErrorCode::InvalidClient => "; check the client id, the credential and the authentication method",
         ErrorCode::InvalidScope => "; ask for scopes that are registered for this client",
         ErrorCode::UnauthorizedClient => "; allow the client-credentials grant for this client",
         ErrorCode::UnsupportedGrantType => "; the server does not offer the client-credentials grant",

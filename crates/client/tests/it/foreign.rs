@@ -165,7 +165,9 @@ async fn t24_a_wrong_secret_is_one_token_request_and_a_fault_of_the_credential()
                 );
                 assert!(refused && error.fault() == Fault::Credential && !error.is_retryable(), "{error}");
                 let message = error.to_string();
-                assert!(message.contains(client_id) && message.contains("check the client id, the secret"));
+                assert!(
+                    message.contains(client_id) && message.contains("check the client id, the credential")
+                );
                 assert!(!format!("{message}{error:?}").contains("canary"), "{error:?}");
             }
             assert_eq!(server.token_requests(), requests);
