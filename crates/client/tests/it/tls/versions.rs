@@ -27,7 +27,9 @@ async fn r4_4_tls_1_0_and_1_1_are_not_spoken() {
         let mut server = OldTls::start(version, &certificate, &private_key);
         // The server speaks it, and so the refusal is ours.
         assert_eq!(lenient_client(server.port).await["version"], version);
-        assert_eq!(server.next()["said"], "anyone there?");
+        // Another test may have met this port when it was still free, and asked there in vain.
+        let mut heard = std::iter::repeat_with(|| server.next()).take(3);
+        assert!(heard.any(|heard| heard["said"] == "anyone there?"), "{version}");
 
         let recorder = Recorder::before(SocketAddr::from((Ipv4Addr::LOCALHOST, server.port)), None).await;
         let url = format!("https://localhost:{}/token", recorder.port());

@@ -21,7 +21,7 @@ async fn what_is_not_there_is_told_apart() {
     let around = as_root(&server);
     let at = format!("the Vault secret secret/nothing at {}", server.url().replace("http://", ""));
     for (place, kind, words) in [
-        ("vault:secret/data/nothing", Kind::Absent, vec![&*at, "leave out data/"]),
+        ("vault:secret/data/nothing", Kind::Absent, vec!["no secret by this path", "leave out data/"]),
         ("vault:secret/nothing", Kind::Absent, vec![&*at, "no secret by this path", "kv=1"]),
         ("vault:secret/deleted", Kind::Absent, vec!["its newest version, 1, was deleted: undelete it"]),
         ("vault:secret/destroyed", Kind::Absent, vec!["its newest version, 1, was destroyed"]),
