@@ -136,26 +136,33 @@ fn t31_processes_that_can_write_no_file_go_on_without() {
     holds(&play(disk::play(program())).unwrap());
 }
 
-/// All processes with this one above them.
-fn children_of(parent: u32) -> Vec<u32> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        // The name of the program stands in parentheses; behind it the state and the parent.
-        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let behind = stat.rsplit(") ").next().unwrap_or_default();
-        if behind.split(' ').nth(1).and_then(|word| word.parse().ok()) == Some(parent)
-            && !behind.starts_with('Z')
-        {
-            found.push(id);
-        }
-    }
-    found
+/// A process, and when it began: another one may have its number by now.
+#[derive(Clone, Copy)]
+struct Known {
+    id: u32,
+    begun_ticks: u64,
 }
 
-fn lives(id: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|behind| !behind.is_empty() && !behind.starts_with('Z'))
+/// State, parent and beginning of a process that is there.
+fn told_of(id: u32) -> Option<(char, u32, u64)> {
+    // The name of the program stands in parentheses; behind it the state, the parent, and 18 words later the beginning.
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let mut words = stat.rsplit(") ").next()?.split(' ');
+    let state = words.next()?.chars().next()?;
+    Some((state, words.next()?.parse().ok()?, words.nth(17)?.parse().ok()?))
+}
+
+/// All processes with this one above them.
+fn children_of(parent: u32) -> Vec<Known> {
+    let names = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name());
+    let ids = names.filter_map(|name| name.to_str().and_then(|name| name.parse().ok()));
+    let known = |id| told_of(id).map(|(state, above, begun_ticks)| (state, above, Known { id, begun_ticks }));
+    let children = ids.filter_map(known).filter(|(state, above, _)| *state != 'Z' && *above == parent);
+    children.map(|(_, _, known)| known).collect()
+}
+
+fn lives(known: Known) -> bool {
+    told_of(known.id).is_some_and(|(state, _, begun_ticks)| state != 'Z' && begun_ticks == known.begun_ticks)
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -192,9 +199,9 @@ fn workers_and_redis_end_with_a_coordinator_that_is_killed() {
     until("the processes did not start", || children_of(parent).len() == 17);
     let children = children_of(parent);
     // One that is held still cannot see its standard input close.
-    let still = Pid::from_raw(i32::try_from(*children.last().unwrap()).unwrap()).unwrap();
+    let still = Pid::from_raw(i32::try_from(children.last().unwrap().id).unwrap()).unwrap();
     kill_process(still, Signal::STOP).unwrap();
     coordinator.0.kill().unwrap();
     coordinator.0.wait().unwrap();
-    until("a process outlived its coordinator", || !children.iter().any(|id| lives(*id)));
+    until("a process outlived its coordinator", || !children.iter().any(|known| lives(*known)));
 }
