@@ -11,11 +11,18 @@ use crate::wire::token_request::{CLIENT_CREDENTIALS, TokenRequest};
 use std::borrow::Cow;
 use std::time::Duration;
 
+mod credentials;
 mod registered_client;
 
+pub use credentials::{
+    CertificateThumbprint, ClientCredentials, ClientKeys, InvalidCredentials, MAX_CERTIFICATES,
+    MAX_CLAIM_CONDITIONS, MAX_CLIENT_JWKS_BYTES, MAX_CREDENTIAL_TEXT_BYTES, MAX_SECRET_NAME_BYTES,
+    MAX_SECRETS, MAX_WORKLOADS, NamedSecret, SecretDigest, SecretTerm, TlsSubject, WorkloadTrust,
+};
 pub use registered_client::{
     AuthenticationFailure, ClientSettings, ClientStatus, DEFAULT_TOKEN_LIFETIME, InvalidClientSettings,
-    MAX_AUDIENCES, MAX_CLIENT_ID_BYTES, MAX_LIVE_SECRETS, RegisteredClient, SecretDigest, authenticate,
+    MAX_AUDIENCES, MAX_CLIENT_ID_BYTES, MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS,
+    RegisteredClient, authenticate, check_status,
 };
 
 /// The shortest token lifetime that can be set.

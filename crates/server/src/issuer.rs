@@ -58,7 +58,7 @@ impl Issuer {
         call: &TokenCall<'_>,
     ) -> Result<Result<IssuedToken, TokenRefusal>, AuthenticationFailure> {
         let client = snapshot.client(client_id);
-        issuance::authenticate(client, digest)?;
+        issuance::authenticate(client, digest, self.clock.now())?;
         let client = client.ok_or(AuthenticationFailure::UnknownClient)?;
         Ok(issuance::decide(client, call.request, &self.policy, self.clock.now())
             .map_err(|refusal| {

@@ -11,7 +11,8 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use jeton::{Clock, Secret, Timestamp};
 use jeton_proto::issuance::{
-    ClientSettings, IssuancePolicy, MAX_TOKEN_LIFETIME, RegisteredClient, SecretDigest, authenticate, decide,
+    ClientCredentials, ClientSettings, IssuancePolicy, MAX_TOKEN_LIFETIME, RegisteredClient, SecretDigest,
+    authenticate, decide,
 };
 use jeton_proto::jose::access_token::{AccessTokenClaims, AccessTokenSigner};
 use jeton_proto::jose::jwk::{JwkSet, SigningKey};
@@ -102,7 +103,10 @@ impl Authority {
             token_lifetime: settings.token_lifetime,
             ..ClientSettings::new(CLIENT_ID)
         };
-        let client = RegisteredClient::new(client_settings.clone(), vec![digest(&settings.secret)]);
+        let client = RegisteredClient::new(
+            client_settings.clone(),
+            ClientCredentials::from_digest(digest(&settings.secret)),
+        );
         let registered = Registered {
             state: Arc::new(Mutex::new(State {
                 client: Arc::new(client.map_err(|error| setup(&error))?),
@@ -133,7 +137,8 @@ impl Authority {
     /// Takes this secret from now on, and no other.
     pub fn rotate_secret(&self, secret: &str) -> Result<(), SetupError> {
         let mut state = self.registered.state();
-        let client = RegisteredClient::new(state.settings.clone(), vec![digest(secret)]);
+        let client =
+            RegisteredClient::new(state.settings.clone(), ClientCredentials::from_digest(digest(secret)));
         state.client = Arc::new(client.map_err(|error| SetupError(error.to_string()))?);
         Ok(())
     }
@@ -205,8 +210,8 @@ impl TokenEndpoint for Registered {
         };
         let client = Arc::clone(&self.state().client);
         let known = (client_id == CLIENT_ID).then_some(&*client);
-        match authenticate(known, &digest(secret.expose())) {
-            Ok(()) => self.sign(&call, &client),
+        match authenticate(known, &digest(secret.expose()), self.clock.now()) {
+            Ok(_) => self.sign(&call, &client),
             Err(failure) => Err(TokenRefusal::invalid_client().with_detail(failure.to_string())),
         }
     }

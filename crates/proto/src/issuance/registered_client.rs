@@ -1,9 +1,14 @@
 //! A client as the server knows it, and whether a request is from it.
 
+use super::credentials::{
+    ClientCredentials, InvalidCredentials, MAX_SECRETS, NamedSecret, SecretDigest, SecretTerm,
+};
 use super::{LifetimeOutOfBounds, MAX_AUDIENCE_BYTES, check_lifetime, is_audience};
+use crate::jose::jws::Algorithm;
 use crate::secret::constant_time_eq;
+use crate::time::Timestamp;
 use crate::wire::scope::{MAX_SCOPE_BYTES, Scope};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The token lifetime of a client that sets none: one hour.
@@ -12,9 +17,12 @@ pub const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 pub const MAX_CLIENT_ID_BYTES: usize = 256;
 /// The most audiences of one client.
 pub const MAX_AUDIENCES: usize = 32;
-/// The most secrets of one client that are good at the same time. Each authentication compares this many, so that
-/// the time tells nothing of how many there are.
-pub const MAX_LIVE_SECRETS: usize = 4;
+/// The most labels of one client.
+pub const MAX_LABELS: usize = 32;
+/// The longest name of a label, in bytes.
+pub const MAX_LABEL_NAME_BYTES: usize = 63;
+/// The longest value of a label, in bytes.
+pub const MAX_LABEL_VALUE_BYTES: usize = 256;
 
 /// Whether a client may have tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -41,6 +49,11 @@ pub struct ClientSettings {
     /// How long its tokens live, in whole seconds from [`MIN_TOKEN_LIFETIME`](super::MIN_TOKEN_LIFETIME) to
     /// [`MAX_TOKEN_LIFETIME`](super::MAX_TOKEN_LIFETIME).
     pub token_lifetime: Duration,
+    /// What its tokens are signed with; `None`: what the server signs with otherwise.
+    pub signing_algorithm: Option<Algorithm>,
+    /// What people want to know of it, such as its team: at most [`MAX_LABELS`], with names of 1 to [`MAX_LABEL_NAME_BYTES`] letters,
+    /// digits and `-._/` and values of at most [`MAX_LABEL_VALUE_BYTES`] without control characters. No decision looks at them.
+    pub labels: BTreeMap<String, String>,
     /// Whether it may have tokens.
     pub status: ClientStatus,
 }
@@ -54,6 +67,8 @@ impl ClientSettings {
             default_scope: None,
             audiences: Vec::new(),
             token_lifetime: DEFAULT_TOKEN_LIFETIME,
+            signing_algorithm: None,
+            labels: BTreeMap::new(),
             status: ClientStatus::Enabled,
         }
     }
@@ -81,6 +96,9 @@ impl ClientSettings {
         }
         if self.audiences.contains(&self.client_id) {
             return Err(InvalidClientSettings::AudienceIsClient);
+        }
+        if self.labels.len() > MAX_LABELS || !self.labels.iter().all(|(name, value)| is_label(name, value)) {
+            return Err(InvalidClientSettings::Labels);
         }
         check_lifetime(self.token_lifetime)
             .map_err(|LifetimeOutOfBounds| InvalidClientSettings::TokenLifetime)
@@ -111,55 +129,41 @@ pub enum InvalidClientSettings {
     /// The lifetime is out of bounds, or has a fraction of a second.
     #[error("a token lifetime is a whole number of seconds from 1 to 2592000 (30 days)")]
     TokenLifetime,
-    /// No secret, or more than [`MAX_LIVE_SECRETS`].
-    #[error("a client has 1 to {MAX_LIVE_SECRETS} secrets")]
-    Secrets,
+    /// Too many labels, or one whose name or value is not good.
+    #[error(
+        "a client has at most {MAX_LABELS} labels, with names of 1 to {MAX_LABEL_NAME_BYTES} letters, digits and -._/ and values of at \
+         most {MAX_LABEL_VALUE_BYTES} bytes without control characters"
+    )]
+    Labels,
+    /// What it is to authenticate with is not good.
+    #[error(transparent)]
+    Credentials(#[from] InvalidCredentials),
 }
 
-/// The keyed digest of a client secret: HMAC-SHA-256 under the server's key.
-///
-/// A generated secret has 256 random bits, so a fast digest is as good as a slow one, and no request can be made to
-/// cost much.
-#[derive(Clone, Copy)]
-pub struct SecretDigest([u8; 32]);
-
-impl SecretDigest {
-    /// Takes the 32 bytes of the digest.
-    #[must_use]
-    pub const fn new(digest: [u8; 32]) -> Self {
-        Self(digest)
-    }
-
-    /// The 32 bytes, to be stored.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
+fn is_label(name: &str, value: &str) -> bool {
+    let named = (1..=MAX_LABEL_NAME_BYTES).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'/'));
+    named && value.len() <= MAX_LABEL_VALUE_BYTES && !value.chars().any(char::is_control)
 }
 
-impl fmt::Debug for SecretDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretDigest(…)")
-    }
-}
-
-/// A client that the server knows: settings that hold together, and the digests of its secrets.
+/// A client that the server knows: settings that hold together, and what it authenticates with.
 #[derive(Clone, Debug)]
 pub struct RegisteredClient {
     settings: ClientSettings,
     granted_by_default: Scope,
-    secrets: Vec<SecretDigest>,
+    credentials: ClientCredentials,
 }
 
 impl RegisteredClient {
-    /// A client with these settings and 1 to [`MAX_LIVE_SECRETS`] secrets.
-    pub fn new(settings: ClientSettings, secrets: Vec<SecretDigest>) -> Result<Self, InvalidClientSettings> {
+    /// A client with these settings and credentials. One without any credential is good, and cannot have tokens.
+    pub fn new(
+        settings: ClientSettings,
+        credentials: ClientCredentials,
+    ) -> Result<Self, InvalidClientSettings> {
         settings.check()?;
-        if secrets.is_empty() || secrets.len() > MAX_LIVE_SECRETS {
-            return Err(InvalidClientSettings::Secrets);
-        }
+        credentials.check()?;
         let granted_by_default = settings.default_scope.as_ref().unwrap_or(&settings.allowed_scope).clone();
-        Ok(Self { settings, granted_by_default, secrets })
+        Ok(Self { settings, granted_by_default, credentials })
     }
 
     /// What is set for it.
@@ -173,38 +177,48 @@ impl RegisteredClient {
         &self.granted_by_default
     }
 
-    /// The digests of its secrets.
+    /// What it authenticates with.
     #[must_use]
-    pub fn secrets(&self) -> &[SecretDigest] {
-        &self.secrets
+    pub const fn credentials(&self) -> &ClientCredentials {
+        &self.credentials
     }
 }
 
-/// Whether the client is there, enabled, and has a secret with the digest `presented`.
+/// Whether the client is there, enabled, and has a secret in force with the digest `presented`: that secret.
 ///
-/// The work is the same in every case: [`MAX_LIVE_SECRETS`] comparisons in constant time, against a dummy where there
+/// The work is the same in every case: [`MAX_SECRETS`] comparisons in constant time, against a dummy where there
 /// is no secret, and the reason is only looked for after them. The reason is for the log; the caller of the server is
 /// told `invalid_client` and no more.
-pub fn authenticate(
-    client: Option<&RegisteredClient>,
+pub fn authenticate<'a>(
+    client: Option<&'a RegisteredClient>,
     presented: &SecretDigest,
-) -> Result<(), AuthenticationFailure> {
+    now: Timestamp,
+) -> Result<&'a NamedSecret, AuthenticationFailure> {
     // No digest can be told to equal this one: its comparison is thrown away.
     const DUMMY: SecretDigest = SecretDigest::new([0; 32]);
-    let secrets = client.map_or(&[][..], RegisteredClient::secrets);
-    let mut matches = 0_usize;
-    for slot in 0..MAX_LIVE_SECRETS {
+    let secrets = client.map_or(&[][..], |client| &client.credentials.secrets);
+    let mut matching = None;
+    for slot in 0..MAX_SECRETS {
         let held = secrets.get(slot);
-        let equal = constant_time_eq(held.unwrap_or(&DUMMY).as_bytes(), presented.as_bytes());
-        matches += usize::from(equal & held.is_some());
-    }
-    match client.map(|client| client.settings.status) {
-        None => Err(AuthenticationFailure::UnknownClient),
-        Some(ClientStatus::Enabled | ClientStatus::Disabled) if matches == 0 => {
-            Err(AuthenticationFailure::WrongSecret)
+        let digest = held.map_or(&DUMMY, |secret| &secret.digest);
+        if constant_time_eq(digest.as_bytes(), presented.as_bytes()) {
+            matching = held;
         }
-        Some(ClientStatus::Disabled) => Err(AuthenticationFailure::Disabled),
-        Some(ClientStatus::Enabled) => Ok(()),
+    }
+    let client = client.ok_or(AuthenticationFailure::UnknownClient)?;
+    let secret = matching.ok_or(AuthenticationFailure::WrongSecret)?;
+    match secret.term(now) {
+        SecretTerm::NotYet => Err(AuthenticationFailure::SecretNotYet),
+        SecretTerm::Expired => Err(AuthenticationFailure::SecretExpired),
+        SecretTerm::InForce => check_status(client).map(|()| secret),
+    }
+}
+
+/// Whether a client whose credential is good may have tokens.
+pub fn check_status(client: &RegisteredClient) -> Result<(), AuthenticationFailure> {
+    match client.settings.status {
+        ClientStatus::Enabled => Ok(()),
+        ClientStatus::Disabled => Err(AuthenticationFailure::Disabled),
     }
 }
 
@@ -217,6 +231,12 @@ pub enum AuthenticationFailure {
     /// None of its secrets has the digest presented.
     #[error("the client secret is wrong")]
     WrongSecret,
+    /// The secret is right, and not good yet.
+    #[error("the client secret is not in force yet")]
+    SecretNotYet,
+    /// The secret is right, and not good any more.
+    #[error("the client secret has expired")]
+    SecretExpired,
     /// The secret is right, the client disabled.
     #[error("the client is disabled")]
     Disabled,

@@ -11,7 +11,7 @@ fn settings() -> ClientSettings {
 }
 
 fn client(settings: ClientSettings) -> RegisteredClient {
-    RegisteredClient::new(settings, vec![SecretDigest::new([7; 32])]).unwrap()
+    RegisteredClient::new(settings, ClientCredentials::from_digest(SecretDigest::new([7; 32]))).unwrap()
 }
 
 fn policy() -> IssuancePolicy {
@@ -99,47 +99,70 @@ fn t37_descriptions_repeat_nothing_that_the_caller_sent() {
     }
 }
 
+fn authenticated(client: Option<&RegisteredClient>, digest: u8) -> Result<&str, AuthenticationFailure> {
+    authenticate(client, &SecretDigest::new([digest; 32]), NOW).map(|secret| secret.name.as_str())
+}
+
 #[test]
 fn t35_every_failed_authentication_has_its_reason_for_the_log() {
-    let right = SecretDigest::new([7; 32]);
-    let wrong = SecretDigest::new([8; 32]);
     let enabled = client(settings());
     let disabled = client(ClientSettings { status: ClientStatus::Disabled, ..settings() });
-    assert_eq!(authenticate(Some(&enabled), &right), Ok(()));
-    assert_eq!(authenticate(Some(&enabled), &wrong), Err(AuthenticationFailure::WrongSecret));
-    assert_eq!(authenticate(Some(&disabled), &wrong), Err(AuthenticationFailure::WrongSecret));
-    assert_eq!(authenticate(Some(&disabled), &right), Err(AuthenticationFailure::Disabled));
-    assert_eq!(authenticate(None, &right), Err(AuthenticationFailure::UnknownClient));
+    assert_eq!(authenticated(Some(&enabled), 7), Ok("default"));
+    assert_eq!(authenticated(Some(&enabled), 8), Err(AuthenticationFailure::WrongSecret));
+    assert_eq!(authenticated(Some(&disabled), 8), Err(AuthenticationFailure::WrongSecret));
+    assert_eq!(authenticated(Some(&disabled), 7), Err(AuthenticationFailure::Disabled));
+    assert_eq!(authenticated(None, 7), Err(AuthenticationFailure::UnknownClient));
 }
 
 #[test]
 fn the_dummy_digest_opens_nothing() {
-    let zeros = SecretDigest::new([0; 32]);
-    assert_eq!(authenticate(None, &zeros), Err(AuthenticationFailure::UnknownClient));
-    assert_eq!(authenticate(Some(&client(settings())), &zeros), Err(AuthenticationFailure::WrongSecret));
+    assert_eq!(authenticated(None, 0), Err(AuthenticationFailure::UnknownClient));
+    assert_eq!(authenticated(Some(&client(settings())), 0), Err(AuthenticationFailure::WrongSecret));
+    let without = RegisteredClient::new(settings(), ClientCredentials::default()).unwrap();
+    assert_eq!(authenticated(Some(&without), 0), Err(AuthenticationFailure::WrongSecret));
 }
 
 #[test]
-fn each_of_several_secrets_is_good() {
-    let digests: Vec<_> = (1..=4).map(|byte| SecretDigest::new([byte; 32])).collect();
-    let rotating = RegisteredClient::new(settings(), digests.clone()).unwrap();
-    for digest in &digests {
-        assert_eq!(authenticate(Some(&rotating), digest), Ok(()));
-    }
-    assert_eq!(
-        authenticate(Some(&rotating), &SecretDigest::new([9; 32])),
-        Err(AuthenticationFailure::WrongSecret)
+fn each_of_two_secrets_is_good_in_its_term() {
+    let secret = |name: &str, digest| NamedSecret::new(name, SecretDigest::new([digest; 32]), NOW);
+    let second = Duration::from_secs(1);
+    let with = |old: NamedSecret, new: NamedSecret| {
+        let credentials = ClientCredentials { secrets: vec![old, new], ..ClientCredentials::default() };
+        RegisteredClient::new(settings(), credentials).unwrap()
+    };
+    let both = with(
+        NamedSecret { expires_at: Some(NOW.saturating_add(second)), ..secret("old", 1) },
+        NamedSecret { not_before: Some(NOW), ..secret("new", 2) },
     );
-    let too_many = vec![SecretDigest::new([1; 32]); MAX_LIVE_SECRETS + 1];
-    for secrets in [Vec::new(), too_many] {
-        assert_eq!(RegisteredClient::new(settings(), secrets).unwrap_err(), InvalidClientSettings::Secrets);
+    assert_eq!((authenticated(Some(&both), 1), authenticated(Some(&both), 2)), (Ok("old"), Ok("new")));
+    assert_eq!(authenticated(Some(&both), 3), Err(AuthenticationFailure::WrongSecret));
+    let neither = with(
+        NamedSecret { expires_at: Some(NOW), ..secret("old", 1) },
+        NamedSecret { not_before: Some(NOW.saturating_add(second)), ..secret("new", 2) },
+    );
+    assert_eq!(authenticated(Some(&neither), 1), Err(AuthenticationFailure::SecretExpired));
+    assert_eq!(authenticated(Some(&neither), 2), Err(AuthenticationFailure::SecretNotYet));
+}
+
+#[test]
+fn labels_are_bounded() {
+    let labelled = |name: &str, value: &str| {
+        let labels = [(name.to_owned(), value.to_owned())].into();
+        RegisteredClient::new(ClientSettings { labels, ..settings() }, ClientCredentials::default())
+    };
+    assert!(labelled("example.com/team", "Zahlungen & Co").is_ok());
+    for (name, value) in
+        [("", "a"), ("a b", "a"), ("a", "a\nb"), (&"a".repeat(64), "a"), ("a", &"a".repeat(257))]
+    {
+        assert_eq!(labelled(name, value).unwrap_err(), InvalidClientSettings::Labels, "{name:?} {value:?}");
     }
 }
 
 #[test]
 fn settings_that_do_not_hold_together_make_no_client() {
     let refused = |settings: ClientSettings| {
-        RegisteredClient::new(settings, vec![SecretDigest::new([7; 32])]).unwrap_err()
+        RegisteredClient::new(settings, ClientCredentials::from_digest(SecretDigest::new([7; 32])))
+            .unwrap_err()
     };
     for client_id in ["", "é", "a\nb", "a\u{7f}", &"a".repeat(MAX_CLIENT_ID_BYTES + 1)] {
         assert_eq!(refused(ClientSettings::new(client_id)), InvalidClientSettings::ClientId, "{client_id:?}");
@@ -180,7 +203,7 @@ fn settings_that_do_not_hold_together_make_no_client() {
 #[test]
 fn t34_debug_of_a_client_shows_no_digest() {
     let debug = format!("{:?}", client(settings()));
-    assert!(debug.contains("SecretDigest(…)") && !debug.contains("7, 7"), "{debug}");
+    assert!(debug.contains("NamedSecret") && !debug.contains("7, 7"), "{debug}");
 }
 
 proptest! {

@@ -14,7 +14,9 @@ pub(crate) use snapshot::Snapshot;
 pub(crate) use watch::{RegistryReader, RegistryWatch};
 
 use crate::data_dir::{PrivateFileError, create_private_dir};
-use jeton_proto::issuance::{ClientSettings, ClientStatus, InvalidClientSettings, RegisteredClient};
+use jeton_proto::issuance::{
+    ClientCredentials, ClientSettings, ClientStatus, InvalidClientSettings, RegisteredClient,
+};
 use jeton_proto::secret::Secret;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
@@ -65,7 +67,8 @@ impl Registry {
     /// digest is stored.
     pub fn add(&self, settings: ClientSettings) -> Result<Secret<String>, RegistryError> {
         let secret = secrets::generate()?;
-        let client = RegisteredClient::new(settings, vec![self.hasher.digest(&secret)])?;
+        let client =
+            RegisteredClient::new(settings, ClientCredentials::from_digest(self.hasher.digest(&secret)))?;
         let client_id = client.settings().client_id.clone();
         let inserted = self.write(|transaction| insert(transaction, &client))?;
         match inserted {
@@ -259,11 +262,11 @@ fn insert(transaction: &Transaction<'_>, client: &RegisteredClient) -> rusqlite:
             params![settings.client_id, position, audience],
         )?;
     }
-    for digest in client.secrets() {
+    for secret in &client.credentials().secrets {
         transaction.execute(
             "INSERT INTO client_secret (client_id, digest, created_at_ms)
              VALUES (?1, ?2, CAST(unixepoch('subsec') * 1000 AS INTEGER))",
-            params![settings.client_id, digest.as_bytes()],
+            params![settings.client_id, secret.digest.as_bytes()],
         )?;
     }
     Ok(Inserted::Done)

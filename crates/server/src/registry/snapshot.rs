@@ -1,11 +1,13 @@
 //! What the token path sees of the registry: every client, in memory.
 
-use jeton_proto::issuance::{ClientSettings, ClientStatus, RegisteredClient, SecretDigest};
+use jeton_proto::issuance::{
+    ClientCredentials, ClientSettings, ClientStatus, NamedSecret, RegisteredClient, SecretDigest,
+};
 use jeton_proto::time::Timestamp;
 use jeton_proto::wire::error_response::printable;
 use jeton_proto::wire::scope::Scope;
 use rusqlite::{Connection, Row};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// A client as the registry has it.
@@ -32,7 +34,12 @@ impl Snapshot {
         let mut clients = HashMap::new();
         for (record, digests) in read_clients(connection)? {
             let client_id = record.settings.client_id.clone();
-            match RegisteredClient::new(record.settings, digests) {
+            let secrets = (1_u32..).zip(digests).zip(&record.secrets_created_at).map(
+                |((number, digest), created_at)| NamedSecret::new(number.to_string(), digest, *created_at),
+            );
+            let credentials =
+                ClientCredentials { secrets: secrets.collect(), ..ClientCredentials::default() };
+            match RegisteredClient::new(record.settings, credentials) {
                 Ok(client) => drop(clients.insert(client_id, client)),
                 Err(error) => {
                     let client_id = printable(&client_id);
@@ -102,6 +109,8 @@ fn read_settings(row: &Row<'_>) -> rusqlite::Result<ClientSettings> {
         default_scope: default_scope.as_deref().map(parse_scope),
         audiences: Vec::new(),
         token_lifetime: Duration::from_secs(u64::try_from(lifetime_seconds).unwrap_or_default()),
+        signing_algorithm: None,
+        labels: BTreeMap::new(),
         status: if enabled { ClientStatus::Enabled } else { ClientStatus::Disabled },
     })
 }

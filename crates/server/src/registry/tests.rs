@@ -1,6 +1,9 @@
 use super::*;
 use jeton_proto::issuance::{AuthenticationFailure, authenticate};
+use jeton_proto::time::Timestamp;
 use std::time::Duration;
+
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
 fn settings() -> ClientSettings {
     ClientSettings {
@@ -31,9 +34,9 @@ fn the_secret_opens_and_is_not_in_any_file() {
     let (hasher, reader) = registry.into_reader().unwrap();
     let snapshot = reader.snapshot();
     let client = snapshot.client("orders-worker");
-    assert_eq!(authenticate(client, &hasher.digest(&secret)), Ok(()));
+    assert!(authenticate(client, &hasher.digest(&secret), NOW).is_ok());
     let wrong = hasher.digest(&Secret::from("jeton_secret_wrong"));
-    assert_eq!(authenticate(client, &wrong), Err(AuthenticationFailure::WrongSecret));
+    assert_eq!(authenticate(client, &wrong, NOW), Err(AuthenticationFailure::WrongSecret));
     for entry in std::fs::read_dir(dir.path()).unwrap() {
         let content = std::fs::read(entry.unwrap().path()).unwrap();
         let needle = secret.expose().trim_start_matches(SECRET_PREFIX).as_bytes();
@@ -72,8 +75,8 @@ fn what_cannot_be_done_is_told() {
     assert!(matches!(registry.add(settings()), Err(RegistryError::ClientExists { .. })));
     let (hasher, reader) = Registry::open(dir.path()).unwrap().into_reader().unwrap();
     let snapshot = reader.snapshot();
-    let unchanged = authenticate(snapshot.client("orders-worker"), &hasher.digest(&secret));
-    assert_eq!(unchanged, Ok(()), "a second client of the same name changes nothing");
+    let unchanged = authenticate(snapshot.client("orders-worker"), &hasher.digest(&secret), NOW);
+    assert!(unchanged.is_ok(), "a second client of the same name changes nothing");
     for outcome in [registry.disable("absent\n"), registry.enable("absent\n"), registry.remove("absent\n")] {
         assert_eq!(outcome.unwrap_err().to_string(), "there is no client absent?");
     }
