@@ -1,7 +1,8 @@
 //! The token endpoint that issues: registry, keys and policy.
 
 use crate::endpoint::{IssuedToken, TokenCall, TokenEndpoint, TokenRefusal};
-use crate::registry::{RegistryWatch, SecretHasher, Snapshot};
+use crate::registry::{Clients, SecretHasher, Snapshot};
+use crate::store::StoreWatch;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jeton_proto::issuance::{
@@ -22,7 +23,8 @@ pub struct Issuer {
     pub(crate) url: String,
     pub(crate) signer: AccessTokenSigner,
     pub(crate) hasher: SecretHasher,
-    pub(crate) registry: RegistryWatch,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) watch: StoreWatch,
     pub(crate) policy: IssuancePolicy,
     pub(crate) clock: ClockHandle,
 }
@@ -33,18 +35,18 @@ impl TokenEndpoint for Issuer {
             return Err(no_credential(&call));
         };
         let digest = self.hasher.digest(client_secret);
-        if let Ok(answer) = self.answer_from(&self.registry.snapshot(), client_id, &digest, &call) {
+        if let Ok(answer) = self.answer_from(&self.clients.snapshot(), client_id, &digest, &call) {
             return answer;
         }
-        self.registry.look_again().await;
-        match self.answer_from(&self.registry.snapshot(), client_id, &digest, &call) {
+        self.watch.look_again().await;
+        match self.answer_from(&self.clients.snapshot(), client_id, &digest, &call) {
             Ok(answer) => answer,
             Err(failure) => Err(TokenRefusal::invalid_client().with_detail(failure.to_string())),
         }
     }
 
     fn is_ready(&self) -> bool {
-        self.registry.is_readable()
+        self.watch.is_readable()
     }
 }
 
@@ -58,7 +60,7 @@ impl Issuer {
         call: &TokenCall<'_>,
     ) -> Result<Result<IssuedToken, TokenRefusal>, AuthenticationFailure> {
         let client = snapshot.client(client_id);
-        issuance::authenticate(client, digest, self.clock.now())?;
+        issuance::authenticate(client.map(AsRef::as_ref), digest, self.clock.now())?;
         let client = client.ok_or(AuthenticationFailure::UnknownClient)?;
         Ok(issuance::decide(client, call.request, &self.policy, self.clock.now())
             .map_err(|refusal| {

@@ -31,6 +31,8 @@ mod keyring;
 mod limits;
 mod registry;
 mod server;
+mod server_key;
+mod store;
 
 pub use clock::SystemClock;
 pub use config::{Config, InvalidConfig, Listen, NoDataDir, default_data_dir};
@@ -40,5 +42,7 @@ pub use issuer::Issuer;
 pub use keyring::KeyringError;
 pub use limits::Limits;
 pub use listen::ListenError;
-pub use registry::{ClientRecord, Registry, RegistryError};
+pub use registry::{ClientListing, ClientRecord, DamagedClient, Registry, RegistryError};
 pub use server::{ServeError, Server, StartError};
+pub use server_key::{SealError, ServerKey, ServerKeyError};
+pub use store::{StoreError, WatchError};

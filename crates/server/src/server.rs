@@ -7,7 +7,9 @@ use crate::http::{Documents, Face};
 use crate::issuer::{ClockHandle, Issuer};
 use crate::keyring::{Keyring, KeyringError};
 use crate::listen::{self, ListenError};
-use crate::registry::{Registry, RegistryError, RegistryWatch};
+use crate::registry::{Clients, Registry, RegistryError, SecretHasher};
+use crate::server_key::{ServerKey, ServerKeyError};
+use crate::store::{StoreLocation, StoreWatch, WatchError};
 use jeton_proto::jose::jwk::KeyError;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -42,13 +44,22 @@ impl Server {
         let keyring = Keyring::open(&config.data_dir, config.signing_algorithm)?;
         let jwks = keyring.jwks_json().map_err(StartError::Keys)?;
         let documents = Documents::new(&issuer, jwks).map_err(StartError::Metadata)?;
-        let (hasher, reader) = Registry::open(&config.data_dir)?.into_reader()?;
-        let registry = RegistryWatch::start(reader).map_err(StartError::Thread)?;
+        let key = ServerKey::open(&config.data_dir)?;
+        let location = StoreLocation::DataDir(config.data_dir.clone());
+        // Opened for its checks alone: the key must be the one of this registry.
+        drop(Registry::over(&location, &key, Arc::clone(&config.clock))?);
+        let clients = Arc::<Clients>::default();
+        let watch = StoreWatch::start(
+            location.open().map_err(RegistryError::from)?,
+            vec![clients.clone()],
+            Arc::clone(&config.clock),
+        )?;
         let endpoint = Issuer {
             url: issuer.clone(),
             signer: keyring.into_signer(),
-            hasher,
-            registry,
+            hasher: SecretHasher::new(&key),
+            clients,
+            watch,
             policy,
             clock: ClockHandle(config.clock),
         };
@@ -64,6 +75,11 @@ impl Server {
     /// The addresses it listens on, at least one.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
+    }
+
+    /// How many clients there are now.
+    pub fn client_count(&self) -> usize {
+        self.face.endpoint().clients.snapshot().len()
     }
 
     /// The URL of the token endpoint, as the metadata has it.
@@ -116,9 +132,12 @@ pub enum StartError {
     /// The registry cannot be used.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The thread that reads the registry cannot be started.
-    #[error("the thread that reads the registry cannot be started")]
-    Thread(#[source] io::Error),
+    /// There is no server key.
+    #[error(transparent)]
+    Key(#[from] ServerKeyError),
+    /// The registry cannot be read, or not be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
 }
 
 /// A listening socket cannot be used on this runtime.

@@ -9,7 +9,7 @@ use crate::output::{self, Format};
 use crate::settings::Layers;
 use jeton::{Scope, Secret};
 use jeton_proto::issuance::{ClientSettings, ClientStatus};
-use jeton_server::{ClientRecord, Registry, RegistryError};
+use jeton_server::{ClientRecord, DamagedClient, Registry, RegistryError};
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -139,7 +139,11 @@ const fn status_name(status: ClientStatus) -> &'static str {
 }
 
 fn list(data_dir: &Path, format: Format) -> Result<(), Failure> {
-    let clients = open_existing(data_dir)?.list().map_err(|error| registry_failure(&error, data_dir))?;
+    let listing = open_existing(data_dir)?.list().map_err(|error| registry_failure(&error, data_dir))?;
+    for DamagedClient { client_id, fault } in &listing.damaged {
+        output::note(&format!("client {client_id} cannot be read and has no tokens: {fault}"));
+    }
+    let clients = listing.clients;
     match format {
         Format::Text => {
             let noun = if clients.len() == 1 { "client" } else { "clients" };
@@ -228,15 +232,18 @@ fn registry_failure(error: &RegistryError, data_dir: &Path) -> Failure {
             Failure::new(ExitCode::Other, format!("{error} in {}", data_dir.display()))
                 .hint("see which there are by: jeton client list")
         }
-        RegistryError::ClientExists { .. } | RegistryError::TooManyClients | RegistryError::Random => {
-            Failure::of(ExitCode::Other, error)
-        }
+        RegistryError::ClientExists { .. }
+        | RegistryError::NoSuchSecret { .. }
+        | RegistryError::SecretsInForce { .. }
+        | RegistryError::Damaged { .. }
+        | RegistryError::Contended { .. }
+        | RegistryError::TooManyClients
+        | RegistryError::Random => Failure::of(ExitCode::Other, error),
         RegistryError::Settings(_) => Failure::of(ExitCode::Usage, error),
         RegistryError::File(_)
-        | RegistryError::Database { .. }
-        | RegistryError::NewerSchema { .. }
-        | RegistryError::DamagedKey { .. }
-        | RegistryError::ForeignKey { .. } => Failure::of(ExitCode::Configuration, error),
+        | RegistryError::Key(_)
+        | RegistryError::Store(_)
+        | RegistryError::ForeignKey => Failure::of(ExitCode::Configuration, error),
     }
 }
 

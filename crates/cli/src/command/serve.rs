@@ -6,7 +6,6 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::settings::Layers;
-use jeton_server::{Config, Registry, Server, StartError};
 
 /// Serves until SIGINT or SIGTERM, then answers what was begun and ends.
 pub(crate) async fn run(args: &ServerArgs, layers: &Layers) -> Result<(), Failure> {
@@ -38,10 +37,9 @@ pub(crate) async fn run(args: &ServerArgs, layers: &Layers) -> Result<(), Failur
 /// Opens registry, keys and sockets, on a thread that may block, and counts the clients.
 pub(crate) async fn start(config: Config) -> Result<(Server, usize), Failure> {
     let started = tokio::task::spawn_blocking(move || {
-        let server = Server::bind(config.clone()).map_err(|error| start_failure(&error))?;
-        let clients = Registry::open(&config.data_dir).and_then(|registry| registry.list());
-        let clients = clients.map_err(|error| Failure::of(ExitCode::Configuration, &error))?;
-        Ok((server, clients.len()))
+        let server = Server::bind(config).map_err(|error| start_failure(&error))?;
+        let clients = server.client_count();
+        Ok((server, clients))
     });
     started
         .await
@@ -50,25 +48,28 @@ pub(crate) async fn start(config: Config) -> Result<(Server, usize), Failure> {
 
 fn start_failure(error: &StartError) -> Failure {
     let code = match error {
-        StartError::Config(_) | StartError::DataDir(_) | StartError::Keyring(_) | StartError::Registry(_) => {
-            ExitCode::Configuration
-        }
+        StartError::Config(_)
+        | StartError::DataDir(_)
+        | StartError::Key(_)
+        | StartError::Keyring(_)
+        | StartError::Registry(_)
+        | StartError::Watch(_) => ExitCode::Configuration,
         StartError::Listen(_)
         | StartError::LocalAddress(_)
         | StartError::Keys(_)
-        | StartError::Metadata(_)
-        | StartError::Thread(_) => ExitCode::Other,
+        | StartError::Metadata(_) => ExitCode::Other,
     };
     let failure = Failure::of(code, error);
     match error {
         StartError::Listen(_) => failure.hint("choose where to listen by --listen"),
         StartError::Config(_)
         | StartError::DataDir(_)
+        | StartError::Key(_)
         | StartError::Keyring(_)
         | StartError::Registry(_)
+        | StartError::Watch(_)
         | StartError::LocalAddress(_)
         | StartError::Keys(_)
-        | StartError::Metadata(_)
-        | StartError::Thread(_) => failure,
+        | StartError::Metadata(_) => failure,
     }
 }

@@ -66,6 +66,11 @@ impl<E: TokenEndpoint> Face<E> {
         Self { endpoint, documents, limits, counters: Arc::default(), draining: AtomicBool::new(false) }
     }
 
+    /// What stands behind the face.
+    pub const fn endpoint(&self) -> &E {
+        &self.endpoint
+    }
+
     /// The counts of answered token requests.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters

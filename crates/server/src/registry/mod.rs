@@ -1,38 +1,46 @@
-//! The clients of the server, in one `SQLite` file that several processes may have open at once.
+//! The clients of the server.
 //!
-//! [`Registry`] is for those who administer; the token path has a [`Snapshot`] in memory, which [`RegistryWatch`]
-//! keeps up to date.
+//! [`Registry`] is for those who administer; the token path has a [`Snapshot`] in memory, which a
+//! [`StoreWatch`](crate::store::StoreWatch) keeps up to date.
 
-mod schema;
+mod document;
+mod record;
 mod secrets;
 mod snapshot;
-mod watch;
 
+pub use record::{ClientListing, ClientRecord, DamagedClient};
 pub(crate) use secrets::{SECRET_PREFIX, SecretHasher};
-pub use snapshot::ClientRecord;
-pub(crate) use snapshot::Snapshot;
-pub(crate) use watch::{RegistryReader, RegistryWatch};
+pub(crate) use snapshot::{Clients, Snapshot};
 
+use crate::clock::SystemClock;
 use crate::data_dir::{PrivateFileError, create_private_dir};
+use crate::server_key::{ServerKey, ServerKeyError};
+use crate::store::{CommitError, Expect, Extent, Kind, Record, Store, StoreError, StoreLocation, Write};
 use jeton_proto::issuance::{
-    ClientCredentials, ClientSettings, ClientStatus, InvalidClientSettings, RegisteredClient,
+    ClientCredentials, ClientSettings, ClientStatus, InvalidClientSettings, MAX_SECRETS, NamedSecret,
+    RegisteredClient, SecretTerm,
 };
-use jeton_proto::secret::Secret;
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use jeton_proto::secret::{Secret, constant_time_eq};
+use jeton_proto::time::{Clock, Timestamp};
+use jeton_proto::wire::error_response::printable;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-/// The most clients of a registry: all of them are held in memory.
-const MAX_CLIENTS: u32 = 100_000;
+/// How often a change is made anew on what another process has written in between.
+const TRIES: usize = 16;
+/// The name of the secret that a client is added with.
+const FIRST_SECRET: &str = "1";
 
-/// The register of clients: add, list, disable, enable, remove.
+/// The register of clients.
 ///
-/// Every method writes or reads the file at once, and may wait up to 5 seconds for another process that writes. Do
+/// Every method writes or reads the store at once, and may wait up to 5 seconds for another process that writes. Do
 /// not call them on a thread that must not block.
 ///
 /// ```
 /// use jeton_proto::issuance::ClientSettings;
 /// use jeton_server::Registry;
+/// use std::time::Duration;
 ///
 /// # let dir = tempfile::tempdir()?;
 /// let registry = Registry::open(dir.path())?;
@@ -42,15 +50,16 @@ const MAX_CLIENTS: u32 = 100_000;
 /// };
 /// let secret = registry.add(settings)?;
 /// assert!(secret.expose().starts_with("jeton_secret_"));
-/// assert_eq!(registry.list()?.len(), 1);
+/// let next = registry.rotate("orders-worker", None, Duration::from_hours(24))?;
+/// assert!(registry.verify("orders-worker", &secret)?.is_some(), "for a day more");
 /// registry.disable("orders-worker")?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Registry {
-    connection: Mutex<Connection>,
-    data_dir: PathBuf,
+    store: Mutex<Box<dyn Store>>,
     hasher: SecretHasher,
+    clock: ClockHandle,
 }
 
 impl Registry {
@@ -58,31 +67,91 @@ impl Registry {
     /// the owner alone.
     pub fn open(data_dir: &Path) -> Result<Self, RegistryError> {
         create_private_dir(data_dir)?;
-        let hasher = SecretHasher::open(data_dir)?;
-        let connection = schema::open(data_dir, &hasher)?;
-        Ok(Self { connection: Mutex::new(connection), data_dir: data_dir.to_owned(), hasher })
+        let key = ServerKey::open(data_dir)?;
+        Self::over(&StoreLocation::DataDir(data_dir.to_owned()), &key, Arc::new(SystemClock))
+    }
+
+    /// The registry that is kept at `location` under `key`.
+    pub(crate) fn over(
+        location: &StoreLocation,
+        key: &ServerKey,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, RegistryError> {
+        let hasher = SecretHasher::new(key);
+        let mut store = location.open()?;
+        check_key(store.as_mut(), &hasher)?;
+        Ok(Self { store: Mutex::new(store), hasher, clock: ClockHandle(clock) })
     }
 
     /// Adds a client, and gives the secret that was made for it: the one time that it can be had. Only its keyed
     /// digest is stored.
     pub fn add(&self, settings: ClientSettings) -> Result<Secret<String>, RegistryError> {
         let secret = secrets::generate()?;
-        let client =
-            RegisteredClient::new(settings, ClientCredentials::from_digest(self.hasher.digest(&secret)))?;
-        let client_id = client.settings().client_id.clone();
-        let inserted = self.write(|transaction| insert(transaction, &client))?;
-        match inserted {
-            Inserted::Done => Ok(secret),
-            Inserted::Exists => Err(RegistryError::ClientExists { client_id }),
-            Inserted::Full => Err(RegistryError::TooManyClients),
-        }
+        let named = NamedSecret::new(FIRST_SECRET, self.hasher.digest(&secret), self.clock.now());
+        self.add_with(settings, ClientCredentials { secrets: vec![named], ..ClientCredentials::default() })?;
+        Ok(secret)
+    }
+
+    /// Adds a client with these credentials.
+    pub fn add_with(
+        &self,
+        settings: ClientSettings,
+        credentials: ClientCredentials,
+    ) -> Result<(), RegistryError> {
+        let record = ClientRecord { settings, credentials, created_at: self.clock.now() };
+        let written = self.commit(&[write(&record, Expect::Absent)?]);
+        written.map_err(|error| match error {
+            CommitError::Conflict { id, .. } => RegistryError::ClientExists { client_id: printable(&id) },
+            CommitError::Full(_) => RegistryError::TooManyClients,
+            CommitError::Store(error) => error.into(),
+        })
     }
 
     /// Every client, in the order of the ids.
-    pub fn list(&self) -> Result<Vec<ClientRecord>, RegistryError> {
-        let clients =
-            snapshot::read_clients(&mut self.connection()).map_err(|source| self.database(source))?;
-        Ok(clients.into_iter().map(|(record, _)| record).collect())
+    pub fn list(&self) -> Result<ClientListing, RegistryError> {
+        let changes = self.store().changes(crate::store::ChangeNumber(0))?;
+        debug_assert_eq!(changes.extent, Extent::Everything, "asked from the beginning");
+        let mut listing = ClientListing::default();
+        for record in changes.records.iter().filter(|record| record.kind == Kind::Client) {
+            match read(record) {
+                Ok(client) => listing.clients.push(client),
+                Err(RegistryError::Damaged { client_id, fault }) => {
+                    listing.damaged.push(DamagedClient { client_id, fault });
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        listing.clients.sort_by(|one, other| one.settings.client_id.cmp(&other.settings.client_id));
+        listing.damaged.sort_by(|one, other| one.client_id.cmp(&other.client_id));
+        Ok(listing)
+    }
+
+    /// The client with this id.
+    pub fn client(&self, client_id: &str) -> Result<ClientRecord, RegistryError> {
+        let found = self.store().record(Kind::Client, client_id)?;
+        read(&found.ok_or_else(|| no_such_client(client_id))?)
+    }
+
+    /// Changes a client: `change` is given what is there, and is called again when another process was faster. What it leaves is
+    /// checked whole, and written or not at all.
+    pub fn update<T>(
+        &self,
+        client_id: &str,
+        mut change: impl FnMut(&mut ClientRecord) -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
+        for _ in 0..TRIES {
+            let found = self.store().record(Kind::Client, client_id)?;
+            let found = found.ok_or_else(|| no_such_client(client_id))?;
+            let mut record = read(&found)?;
+            let changed = change(&mut record)?;
+            match self.commit(&[write(&record, Expect::Change(found.change))?]) {
+                Ok(()) => return Ok(changed),
+                Err(CommitError::Conflict { .. }) => {}
+                Err(CommitError::Full(_)) => return Err(RegistryError::TooManyClients),
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(RegistryError::Contended { client_id: printable(client_id) })
     }
 
     /// Lets the client have no more tokens. Those that it has live on until they expire.
@@ -90,63 +159,180 @@ impl Registry {
         self.set_status(client_id, ClientStatus::Disabled)
     }
 
-    /// Lets a disabled client have tokens again, with the secret that it had.
+    /// Lets a disabled client have tokens again, with the credentials that it had.
     pub fn enable(&self, client_id: &str) -> Result<(), RegistryError> {
         self.set_status(client_id, ClientStatus::Enabled)
     }
 
+    fn set_status(&self, client_id: &str, status: ClientStatus) -> Result<(), RegistryError> {
+        self.update(client_id, |record| {
+            record.settings.status = status;
+            Ok(())
+        })
+    }
+
     /// Removes the client and its secrets. Tokens that it has live on until they expire.
     pub fn remove(&self, client_id: &str) -> Result<(), RegistryError> {
-        let removed = self.write(|transaction| {
-            transaction.execute("DELETE FROM client WHERE client_id = ?1", [client_id])
-        })?;
-        found(removed, client_id)
+        for _ in 0..TRIES {
+            let found = self.store().record(Kind::Client, client_id)?;
+            let found = found.ok_or_else(|| no_such_client(client_id))?;
+            let removal =
+                |kind, expect| Write { kind, id: client_id.to_owned(), body: None, expires_at: None, expect };
+            let removals = [
+                removal(Kind::Client, Expect::Change(found.change)),
+                removal(Kind::SecretUse, Expect::Anything),
+            ];
+            match self.commit(&removals) {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Conflict { .. }) => {}
+                Err(CommitError::Full(_)) => return Err(RegistryError::TooManyClients),
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(RegistryError::Contended { client_id: printable(client_id) })
     }
 
-    fn set_status(&self, client_id: &str, status: ClientStatus) -> Result<(), RegistryError> {
-        let changed = self.write(|transaction| {
-            let parameters = params![client_id, snapshot::status_name(status)];
-            transaction.execute("UPDATE client SET status = ?2 WHERE client_id = ?1", parameters)
-        })?;
-        found(changed, client_id)
-    }
-
-    fn write<T>(
+    /// Gives the client a new secret, good at once, and lets those that it has expire after `overlap`. The new one is called `name`,
+    /// or by the next number.
+    ///
+    /// # Errors
+    /// [`RegistryError::SecretsInForce`] when two are good already, since a third would leave somebody without: revoke one of them first.
+    pub fn rotate(
         &self,
-        change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-    ) -> Result<T, RegistryError> {
-        let mut connection = self.connection();
-        (|| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let changed = change(&transaction)?;
-            transaction.commit()?;
-            Ok(changed)
-        })()
-        .map_err(|source| self.database(source))
+        client_id: &str,
+        name: Option<&str>,
+        overlap: Duration,
+    ) -> Result<Secret<String>, RegistryError> {
+        let secret = secrets::generate()?;
+        let digest = self.hasher.digest(&secret);
+        self.update(client_id, |record| {
+            let now = self.clock.now();
+            let held = &mut record.credentials.secrets;
+            let next = name.map_or_else(|| next_name(held), str::to_owned);
+            held.retain(|secret| secret.term(now) != SecretTerm::Expired);
+            if held.len() >= MAX_SECRETS {
+                return Err(RegistryError::SecretsInForce {
+                    client_id: printable(client_id),
+                    names: held.iter().map(|secret| secret.name.clone()).collect(),
+                });
+            }
+            let end = now.saturating_add(overlap);
+            for old in held.iter_mut() {
+                old.expires_at = Some(old.expires_at.map_or(end, |set| set.min(end)));
+                // One that would never have been good has no place beside its successor.
+                old.not_before = old.not_before.filter(|begin| *begin < end);
+            }
+            held.push(NamedSecret::new(next, digest, now));
+            Ok(())
+        })?;
+        Ok(secret)
+    }
+
+    /// Which secret of the client `secret` is, and whether it is good now; `None`: none of them.
+    pub fn verify(
+        &self,
+        client_id: &str,
+        secret: &Secret<String>,
+    ) -> Result<Option<(NamedSecret, SecretTerm)>, RegistryError> {
+        let digest = self.hasher.digest(secret);
+        let held = self.client(client_id)?.credentials.secrets;
+        let now = self.clock.now();
+        Ok(held.into_iter().find(|held| held.digest == digest).map(|held| {
+            let term = held.term(now);
+            (held, term)
+        }))
+    }
+
+    /// Takes the secret `name` from the client, at once.
+    pub fn revoke_secret(&self, client_id: &str, name: &str) -> Result<(), RegistryError> {
+        self.update(client_id, |record| {
+            let held = &mut record.credentials.secrets;
+            let before = held.len();
+            held.retain(|secret| secret.name != name);
+            if held.len() == before {
+                return Err(RegistryError::NoSuchSecret {
+                    client_id: printable(client_id),
+                    name: printable(name),
+                    names: held.iter().map(|secret| secret.name.clone()).collect(),
+                });
+            }
+            Ok(())
+        })
+    }
+
+    fn commit(&self, writes: &[Write]) -> Result<(), CommitError> {
+        self.store().commit(writes, self.clock.now()).map(|_| ())
     }
 
     /// A panic while the lock was held leaves a transaction that was rolled back, and nothing else.
-    fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    fn store(&self) -> MutexGuard<'_, Box<dyn Store>> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn database(&self, source: rusqlite::Error) -> RegistryError {
-        schema::database(&schema::path(&self.data_dir), source)
+/// A record is checked before it is written, so that what is stored holds together.
+fn write(record: &ClientRecord, expect: Expect) -> Result<Write, RegistryError> {
+    RegisteredClient::new(record.settings.clone(), record.credentials.clone())?;
+    let client_id = &record.settings.client_id;
+    let body = document::render(record).map_err(|error| damaged(client_id, &error.to_string()))?;
+    Ok(Write { kind: Kind::Client, id: client_id.clone(), body: Some(body), expires_at: None, expect })
+}
+
+fn read(record: &Record) -> Result<ClientRecord, RegistryError> {
+    let body = record.body.as_deref().unwrap_or_default();
+    document::parse(&record.id, body).map_err(|error| damaged(&record.id, &error.to_string()))
+}
+
+fn damaged(client_id: &str, fault: &str) -> RegistryError {
+    RegistryError::Damaged { client_id: printable(client_id), fault: printable(fault) }
+}
+
+fn no_such_client(client_id: &str) -> RegistryError {
+    RegistryError::NoSuchClient { client_id: printable(client_id) }
+}
+
+/// The number after the highest that was used as a name.
+fn next_name(held: &[NamedSecret]) -> String {
+    let highest = held.iter().filter_map(|secret| secret.name.parse::<u64>().ok()).max();
+    highest.unwrap_or_default().saturating_add(1).to_string()
+}
+
+/// Digests made under one key are of no use under another: a key file that was lost or swapped is told at once,
+/// instead of letting every client fail.
+fn check_key(store: &mut dyn Store, hasher: &SecretHasher) -> Result<(), RegistryError> {
+    let fingerprint = hasher.fingerprint();
+    let kept = store.setting("secret_key_fingerprint", fingerprint.as_bytes())?;
+    if constant_time_eq(&kept, fingerprint.as_bytes()) { Ok(()) } else { Err(RegistryError::ForeignKey) }
+}
+
+/// A clock that has a `Debug`.
+#[derive(Clone)]
+struct ClockHandle(Arc<dyn Clock>);
+
+impl ClockHandle {
+    fn now(&self) -> Timestamp {
+        self.0.now()
     }
+}
 
-    /// Gives the parts that a server needs: what hashes secrets, and what reads the clients.
-    pub(crate) fn into_reader(self) -> Result<(SecretHasher, RegistryReader), RegistryError> {
-        let reader = RegistryReader::open(&self.data_dir, self.hasher.clone())?;
-        Ok((self.hasher, reader))
+impl std::fmt::Debug for ClockHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock")
     }
 }
 
 /// Why the registry cannot be opened, read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// The data directory or a file in it cannot be used.
+    /// The data directory cannot be used.
     #[error(transparent)]
     File(#[from] PrivateFileError),
+    /// There is no key for it.
+    #[error(transparent)]
+    Key(#[from] ServerKeyError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The settings make no client.
     #[error(transparent)]
     Settings(#[from] InvalidClientSettings),
@@ -162,122 +348,56 @@ pub enum RegistryError {
         /// The id, cut and cleaned.
         client_id: String,
     },
-    /// There are 100,000, which is the most: all of them are held in memory.
-    #[error("the registry has {MAX_CLIENTS} clients, which is the most it takes")]
-    TooManyClients,
-    /// `SQLite` failed.
-    #[error("the registry {path} {}", advice(source), path = .path.display())]
-    Database {
-        /// The file.
-        path: PathBuf,
-        /// What `SQLite` said.
-        source: rusqlite::Error,
+    /// The client has no secret of this name.
+    #[error("the client {client_id} has no secret {name}; it has {}", told(.names))]
+    NoSuchSecret {
+        /// The id of the client, cut and cleaned.
+        client_id: String,
+        /// The name, cut and cleaned.
+        name: String,
+        /// Those that it has.
+        names: Vec<String>,
     },
-    /// The file was made by a newer version.
+    /// There is no room for one more secret.
+    #[error("the client {client_id} has two secrets in force, {}; revoke one of them first", told(.names))]
+    SecretsInForce {
+        /// The id of the client, cut and cleaned.
+        client_id: String,
+        /// Those that it has.
+        names: Vec<String>,
+    },
+    /// What is stored of the client cannot be read.
     #[error(
-        "the registry {path} has version {version}, this program knows {known} at most; use the newer program",
-        path = .path.display()
+        "the client {client_id} cannot be read: {fault}; use the newer program that wrote it, or remove the client"
     )]
-    NewerSchema {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        version: u32,
-        /// The newest version that is known here.
-        known: u32,
+    Damaged {
+        /// The id of the client, cut and cleaned.
+        client_id: String,
+        /// What is wrong.
+        fault: String,
     },
-    /// The key file has not the length of a key.
-    #[error("{} is damaged; restore it from a backup (without it no client secret can be checked)", .path.display())]
-    DamagedKey {
-        /// The file.
-        path: PathBuf,
+    /// Others changed the same client again and again.
+    #[error("the client {client_id} is being changed by others all the time; try again")]
+    Contended {
+        /// The id of the client, cut and cleaned.
+        client_id: String,
     },
+    /// There are 100,000, which is the most: all of them are held in memory.
+    #[error("the registry has {} clients, which is the most it takes", Kind::Client.most())]
+    TooManyClients,
     /// The digests in the registry were made with another key.
     #[error(
-        "the client secrets in {dir} were hashed with another key than the one in client-secrets.key; restore that \
-         file from a backup, or move the registry away and add the clients again",
-        dir = .data_dir.display()
+        "the client secrets of this registry were hashed with another server key than the one given; restore that key \
+         from a backup (client-secrets.key, unless it is kept elsewhere), or move the registry away and add the clients again"
     )]
-    ForeignKey {
-        /// The data directory.
-        data_dir: PathBuf,
-    },
+    ForeignKey,
     /// The random source of the machine failed.
     #[error("the random source failed, so no secret can be made")]
     Random,
 }
 
-/// What is wrong with the registry, and what to do.
-fn advice(source: &rusqlite::Error) -> &'static str {
-    match source.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            "is damaged; restore it from a backup, or move it away and add the clients again"
-        }
-        Some(ErrorCode::DiskFull) => "cannot be written: the disk is full; make room and try again",
-        Some(ErrorCode::SystemIoFailure) => {
-            "cannot be used: the disk is full or fails; make room and try again"
-        }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "is held by another program for more than 5 seconds; end that program or try again"
-        }
-        _ => {
-            "cannot be used; it must be a database that this user can write, in a directory that this user can write"
-        }
-    }
-}
-
-enum Inserted {
-    Done,
-    Exists,
-    Full,
-}
-
-fn insert(transaction: &Transaction<'_>, client: &RegisteredClient) -> rusqlite::Result<Inserted> {
-    let settings = client.settings();
-    let clients: u32 = transaction.query_row("SELECT count(*) FROM client", [], |row| row.get(0))?;
-    if clients >= MAX_CLIENTS {
-        return Ok(Inserted::Full);
-    }
-    // The settings were checked: a lifetime has 30 days at most, and there are 32 audiences at most.
-    let lifetime_seconds = u32::try_from(settings.token_lifetime.as_secs()).unwrap_or(u32::MAX);
-    let added = transaction.execute(
-        "INSERT INTO client
-             (client_id, status, allowed_scope, default_scope, token_lifetime_seconds, created_at_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, CAST(unixepoch('subsec') * 1000 AS INTEGER))
-         ON CONFLICT DO NOTHING",
-        params![
-            settings.client_id,
-            snapshot::status_name(settings.status),
-            settings.allowed_scope.to_string(),
-            settings.default_scope.as_ref().map(ToString::to_string),
-            lifetime_seconds,
-        ],
-    )?;
-    if added == 0 {
-        return Ok(Inserted::Exists);
-    }
-    for (position, audience) in (0_u32..).zip(&settings.audiences) {
-        transaction.execute(
-            "INSERT INTO client_audience (client_id, position, audience) VALUES (?1, ?2, ?3)",
-            params![settings.client_id, position, audience],
-        )?;
-    }
-    for secret in &client.credentials().secrets {
-        transaction.execute(
-            "INSERT INTO client_secret (client_id, digest, created_at_ms)
-             VALUES (?1, ?2, CAST(unixepoch('subsec') * 1000 AS INTEGER))",
-            params![settings.client_id, secret.digest.as_bytes()],
-        )?;
-    }
-    Ok(Inserted::Done)
-}
-
-fn found(rows: usize, client_id: &str) -> Result<(), RegistryError> {
-    if rows == 0 {
-        let client_id = jeton_proto::wire::error_response::printable(client_id);
-        return Err(RegistryError::NoSuchClient { client_id });
-    }
-    Ok(())
+fn told(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(" and ") }
 }
 
 #[cfg(test)]

@@ -1,0 +1,176 @@
+//! Keeps what the token path sees in step with the store, which other processes may change.
+//!
+//! One thread looks for changes (a few microseconds when there are none) four times a second, so the token path
+//! never waits for the store. A failed authentication asks for one look more: a client that was added a moment ago
+//! works at once. All who fail at the same time share that look, and there are at most fifty a second.
+
+use super::{ChangeNumber, Changes, Extent, Store, StoreError};
+use jeton_proto::time::{Clock, Timestamp};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The time between two looks when nobody asks.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// The least time between two looks.
+const LEAST_GAP: Duration = Duration::from_millis(20);
+/// The time between two removals of what has expired.
+const PURGE_INTERVAL: Duration = Duration::from_mins(10);
+/// The longest that a failed authentication waits for a look.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Has a part of the store in memory.
+pub(crate) trait Follower: Send + Sync + fmt::Debug {
+    /// Takes over what was written. Records of other kinds do not concern it.
+    fn follow(&self, changes: &Changes);
+}
+
+/// The thread that looks for changes and tells the followers. Dropping this ends the thread.
+#[derive(Debug)]
+pub(crate) struct StoreWatch {
+    shared: Arc<Shared>,
+    /// Taken when this is dropped, which is how the thread knows.
+    nudge: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+    looks_done: watch::Receiver<u64>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    looks_begun: AtomicU64,
+    readable: AtomicBool,
+}
+
+impl StoreWatch {
+    /// Reads the whole store for `followers`, then starts the thread.
+    pub(crate) fn start(
+        mut store: Box<dyn Store>,
+        followers: Vec<Arc<dyn Follower>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, WatchError> {
+        let seen = look(store.as_mut(), &followers, ChangeNumber(0))?;
+        let shared = Arc::new(Shared { looks_begun: AtomicU64::new(0), readable: AtomicBool::new(true) });
+        let (nudge, nudged) = sync_channel(1);
+        let (done, looks_done) = watch::channel(0);
+        let of_thread = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("jeton-registry".to_owned()).spawn(move || {
+            let watcher = Watcher { store, followers, seen, clock, purge_at: Timestamp::EPOCH };
+            keep_watch(watcher, &of_thread, &nudged, &done);
+        })?;
+        Ok(Self { shared, nudge: Some(nudge), thread: Some(thread), looks_done })
+    }
+
+    /// Whether the last look could read the store. If not, the token path goes on with what was read before.
+    pub(crate) fn is_readable(&self) -> bool {
+        let looks_go_on = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        looks_go_on && self.shared.readable.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a look that begins after this call: at most about [`LEAST_GAP`] when all is well, and never longer
+    /// than [`LOOK_TIMEOUT`].
+    pub(crate) async fn look_again(&self) {
+        let wanted = self.shared.looks_begun.load(Ordering::SeqCst).saturating_add(1);
+        if let Some(nudge) = &self.nudge {
+            // When the channel is full, the look that was asked for has not begun, so it will do.
+            let _asked = nudge.try_send(());
+        }
+        let mut looks_done = self.looks_done.clone();
+        let _in_time = tokio::time::timeout(LOOK_TIMEOUT, looks_done.wait_for(|done| *done >= wanted)).await;
+    }
+}
+
+impl Drop for StoreWatch {
+    fn drop(&mut self) {
+        self.nudge = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that reads the registry had panicked");
+        }
+    }
+}
+
+/// Why a watch cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The thread cannot be started.
+    #[error("the thread that reads the registry cannot be started")]
+    Thread(#[from] io::Error),
+}
+
+fn look(
+    store: &mut dyn Store,
+    followers: &[Arc<dyn Follower>],
+    seen: ChangeNumber,
+) -> Result<ChangeNumber, StoreError> {
+    let changes = store.changes(seen)?;
+    if changes.extent == Extent::Everything || !changes.records.is_empty() {
+        followers.iter().for_each(|follower| follower.follow(&changes));
+        tracing::debug!(records = changes.records.len(), "the registry has changed and was read");
+    }
+    Ok(changes.through)
+}
+
+struct Watcher {
+    store: Box<dyn Store>,
+    followers: Vec<Arc<dyn Follower>>,
+    seen: ChangeNumber,
+    clock: Arc<dyn Clock>,
+    purge_at: Timestamp,
+}
+
+impl Watcher {
+    fn look(&mut self) -> Result<(), StoreError> {
+        self.seen = look(self.store.as_mut(), &self.followers, self.seen)?;
+        Ok(())
+    }
+
+    /// What cannot be forgotten now, on a full disk say, is forgotten later.
+    fn purge(&mut self) {
+        let now = self.clock.now();
+        if now >= self.purge_at {
+            self.purge_at = now.saturating_add(PURGE_INTERVAL);
+            if let Err(error) = self.store.purge(now) {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "what has expired cannot be removed from the registry");
+            }
+        }
+    }
+}
+
+fn keep_watch(mut watcher: Watcher, shared: &Shared, nudged: &Receiver<()>, done: &watch::Sender<u64>) {
+    loop {
+        match nudged.recv_timeout(POLL_INTERVAL) {
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let begun = shared.looks_begun.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+        match watcher.look() {
+            Ok(()) => {
+                if !shared.readable.swap(true, Ordering::Relaxed) {
+                    tracing::info!("the registry can be read again");
+                }
+            }
+            Err(error) => {
+                if shared.readable.swap(false, Ordering::Relaxed) {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(error, "the registry cannot be read; going on with what was read before");
+                }
+            }
+        }
+        done.send_replace(begun);
+        watcher.purge();
+        thread::sleep(LEAST_GAP);
+    }
+}
+
+#[cfg(test)]
+mod tests;

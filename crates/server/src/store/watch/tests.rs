@@ -1,0 +1,143 @@
+use super::super::{Expect, Kind, StoreLocation, Write};
+use super::*;
+use crate::clock::SystemClock;
+use jeton_proto::time::Timestamp;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Instant;
+
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
+
+/// Has all records, by kind and id.
+#[derive(Debug, Default)]
+struct Mirror(Mutex<BTreeMap<(Kind, String), String>>);
+
+impl Follower for Mirror {
+    fn follow(&self, changes: &Changes) {
+        let mut records = self.0.lock().unwrap();
+        if changes.extent == Extent::Everything {
+            records.clear();
+        }
+        for record in &changes.records {
+            let key = (record.kind, record.id.clone());
+            match &record.body {
+                Some(body) => drop(records.insert(key, body.clone())),
+                None => drop(records.remove(&key)),
+            }
+        }
+    }
+}
+
+impl Mirror {
+    fn client(&self, id: &str) -> Option<String> {
+        self.0.lock().unwrap().get(&(Kind::Client, id.to_owned())).cloned()
+    }
+}
+
+fn location(dir: &Path) -> StoreLocation {
+    StoreLocation::DataDir(dir.to_owned())
+}
+
+fn watch(dir: &Path) -> (StoreWatch, Arc<Mirror>) {
+    let mirror = Arc::<Mirror>::default();
+    let watch = StoreWatch::start(location(dir).open().unwrap(), vec![mirror.clone()], Arc::new(SystemClock))
+        .unwrap();
+    (watch, mirror)
+}
+
+fn set(dir: &Path, id: &str, body: Option<&str>) {
+    let body = body.map(str::to_owned);
+    let write =
+        Write { kind: Kind::Client, id: id.to_owned(), body, expires_at: None, expect: Expect::Anything };
+    location(dir).open().unwrap().commit(&[write], NOW).unwrap();
+}
+
+#[track_caller]
+fn within_a_second(holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(1), "it did not come about");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[tokio::test]
+async fn a_look_that_was_asked_for_sees_what_was_written_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (watch, mirror) = watch(dir.path());
+    for at in 0..20 {
+        let id = format!("client-{at}");
+        set(dir.path(), &id, Some("1"));
+        watch.look_again().await;
+        assert_eq!(mirror.client(&id).as_deref(), Some("1"));
+    }
+    assert!(watch.is_readable());
+}
+
+#[test]
+fn a_change_is_seen_within_a_second_without_asking() {
+    let dir = tempfile::tempdir().unwrap();
+    set(dir.path(), "before", Some("0"));
+    let (_watch, mirror) = watch(dir.path());
+    assert_eq!(
+        mirror.client("before").as_deref(),
+        Some("0"),
+        "what is there is read before the start is over"
+    );
+    for body in [Some("1"), Some("2"), None] {
+        set(dir.path(), "client", body);
+        within_a_second(|| mirror.client("client").as_deref() == body);
+    }
+}
+
+#[test]
+fn another_file_in_the_place_of_the_registry_is_read() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    set(dir.path(), "lost", Some("1"));
+    set(elsewhere.path(), "restored", Some("1"));
+    let (watch, mirror) = watch(dir.path());
+    let path = dir.path().join("registry.sqlite3");
+    for name in ["registry.sqlite3-wal", "registry.sqlite3-shm"] {
+        std::fs::remove_file(dir.path().join(name)).unwrap();
+    }
+    std::fs::rename(elsewhere.path().join("registry.sqlite3"), &path).unwrap();
+    within_a_second(|| mirror.client("restored").is_some() && mirror.client("lost").is_none());
+    set(dir.path(), "restored", Some("2"));
+    within_a_second(|| mirror.client("restored").as_deref() == Some("2"));
+    assert!(watch.is_readable());
+    std::fs::remove_file(&path).unwrap();
+    within_a_second(|| !watch.is_readable());
+    assert!(!path.exists(), "a registry that is gone is not made anew");
+    assert_eq!(mirror.client("restored").as_deref(), Some("2"));
+}
+
+#[test]
+fn a_watch_that_has_ended_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut watch, _mirror) = watch(dir.path());
+    assert!(watch.is_readable());
+    watch.nudge = None;
+    within_a_second(|| !watch.is_readable());
+}
+
+#[tokio::test]
+async fn t24_those_who_fail_at_once_share_one_look() {
+    let dir = tempfile::tempdir().unwrap();
+    let watch = Arc::new(watch(dir.path()).0);
+    let (begun, before) = (Instant::now(), watch.shared.looks_begun.load(Ordering::SeqCst));
+    let waiting: Vec<_> = (0..500)
+        .map(|_| {
+            tokio::spawn({
+                let watch = Arc::clone(&watch);
+                async move { watch.look_again().await }
+            })
+        })
+        .collect();
+    for waiter in waiting {
+        waiter.await.unwrap();
+    }
+    let looks = watch.shared.looks_begun.load(Ordering::SeqCst) - before;
+    let most = 2 + begun.elapsed().as_millis() / LEAST_GAP.as_millis();
+    assert!(u128::from(looks) <= most, "{looks} looks, at most {most} expected");
+}
