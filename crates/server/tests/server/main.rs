@@ -16,6 +16,7 @@ mod crowds;
 mod foreign_clients;
 mod hostile;
 mod log;
+mod negative;
 mod tokens;
 
 use jeton_proto::issuance::ClientSettings;
