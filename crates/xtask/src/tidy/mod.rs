@@ -2,6 +2,7 @@
 //!
 //! Each rule is a function from a source to findings, in a module named after what it looks at.
 
+mod conformance;
 mod direction;
 mod ignored;
 mod length;
@@ -11,7 +12,7 @@ mod source;
 mod units;
 mod words;
 
-use std::{fmt, fs, path::Path};
+use std::{collections::BTreeSet, fmt, fs, path::Path};
 
 use crate::step::{Failure, say};
 use source::Source;
@@ -56,12 +57,18 @@ fn check(root: &Path) -> Result<(usize, Vec<Finding>), Failure> {
     let mut texts = Vec::new();
     collect(root, root, &mut texts)?;
     let mut findings = Vec::new();
+    let mut tests = BTreeSet::new();
     for (path, text) in &texts {
         findings.extend(words::check(path, text));
         findings.extend(length::file(path, text));
         if Path::new(path).extension().is_some_and(|extension| extension == "rs") {
             findings.extend(check_source(path, text));
+            tests.extend(Source::parse(path, text).iter().flat_map(conformance::tests));
         }
+    }
+    match texts.iter().find(|(path, _)| path == conformance::LEDGER) {
+        Some((_, ledger)) => findings.extend(conformance::check(ledger, &tests)),
+        None => return Err(Failure::new(format!("{} is missing", conformance::LEDGER))),
     }
     let manifests: Vec<(&str, &str)> = texts
         .iter()
