@@ -15,10 +15,10 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    pub(crate) fn open(port: u16, client_id: &str, secret: &str) -> Self {
+    pub(crate) fn open(port: u16, path: &str, client_id: &str, secret: &str) -> Self {
         let body = "grant_type=client_credentials&scope=orders%3Aread+orders%3Awrite";
         let request = format!(
-            "POST /oauth/token HTTP/1.1\r\nHost: localhost:8080\r\nAuthorization: Basic {}\r\nAccept: */*\r\n\
+            "POST {path} HTTP/1.1\r\nHost: localhost:8080\r\nAuthorization: Basic {}\r\nAccept: */*\r\n\
              Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
             STANDARD.encode(format!("{client_id}:{secret}")),
             body.len(),

@@ -1,6 +1,7 @@
 //! A server in a process of its own, pinned to a core, and its CPU time.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,17 +15,39 @@ pub(crate) struct ServerProcess {
 impl ServerProcess {
     /// Starts this program again, with `--serve` and `arguments`, on the first core.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .arg("--serve")
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("--serve").args(arguments);
+        Self::announced(command)
+    }
+
+    /// Starts npm `oidc-provider` on the first core, with one client, as `testdata/foreign` has it.
+    pub(crate) fn oidc_provider(client_id: &str, secret: &str, scope: &str) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+        let node = root.join("target/foreign/node/bin/node");
+        assert!(node.exists(), "{} is missing: run `cargo xtask setup`", node.display());
+        let clients =
+            format!(r#"[{{"client_id":"{client_id}","client_secret":"{secret}","scope":"{scope}"}}]"#);
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", "0"]).arg(node).arg(root.join("testdata/foreign/oidc_provider.mjs"));
+        command.args(["--clients", &clients]).stderr(Stdio::null());
+        Self::announced(command)
+    }
+
+    /// Starts a server whose first line ends with its port.
+    fn announced(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().parse().expect("the server says its port");
+        let port = line.trim().rsplit(' ').next().and_then(|port| port.parse().ok());
+        let port = port.expect("the server says its port");
         Self { child, port, ticks_per_second: rustix::param::clock_ticks_per_second() }
+    }
+
+    /// The resident memory, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -45,7 +68,7 @@ impl Drop for ServerProcess {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         let ended = self.child.wait();
-        assert!(ended.is_ok_and(|status| status.success()), "the server failed");
+        assert!(ended.is_ok_and(|status| status.success()) || std::thread::panicking(), "the server failed");
     }
 }
 
