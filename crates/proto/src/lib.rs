@@ -10,7 +10,8 @@
 //! - [`credential`]: which of its credentials a client uses while they are replaced.
 //! - [`gate`], [`breaker`], [`quota`]: whether it may ask the endpoint at all. [`skew`]: how far apart the clocks are.
 //! - [`method_choice`]: how a client authenticates, of what the server's metadata offers.
-//! - [`issuance`]: what an authorization server answers to a token request.
+//! - [`issuance`]: what an authorization server answers to a token request. [`throttle`]: how it slows failures down.
+//!   [`mint_per_call`]: which of its clients do not keep their tokens.
 //! - [`verification`]: what a resource server makes of a bearer token.
 
 pub mod backoff;
@@ -22,10 +23,12 @@ pub mod issuance;
 pub mod jose;
 pub mod lifecycle;
 pub mod method_choice;
+pub mod mint_per_call;
 pub mod quota;
 pub mod replay;
 pub mod secret;
 pub mod skew;
+pub mod throttle;
 pub mod time;
 pub mod verification;
 pub mod wire;

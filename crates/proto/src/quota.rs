@@ -4,6 +4,10 @@
 use crate::time::Moment;
 use std::time::Duration;
 
+mod table;
+
+pub use table::{QuotaTable, WAYS};
+
 /// How many token requests a client may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuotaPolicy {
@@ -26,6 +30,14 @@ impl QuotaPolicy {
             return Err(InvalidQuotaPolicy("the interval must be from 1 ms to 1 h"));
         }
         Ok(Self { interval, burst })
+    }
+
+    /// About `count` requests (at least 1) in any span of this length: `count` at once, and one more after each part of
+    /// the span, of which none is shorter than 1 µs. The count is cut to 100,000.
+    #[must_use]
+    pub fn spread(count: u32, span: Duration) -> Self {
+        let burst = count.clamp(1, 100_000);
+        Self { interval: (span / burst).max(Duration::from_micros(1)), burst }
     }
 
     fn allowance(&self) -> Duration {
@@ -78,6 +90,13 @@ pub struct QuotaExhausted {
 }
 
 impl Quota {
+    /// The time after which it is whole again, if nothing is reserved in between.
+    #[must_use]
+    pub fn debt_at(&self, now: Moment) -> Duration {
+        let passed = self.as_of.and_then(|as_of| now.since(as_of)).unwrap_or_default();
+        self.debt.saturating_sub(passed)
+    }
+
     /// Reserves a turn for one request that can wait for `patience`: the quota as it is then, and the time until the
     /// turn comes. Turns come in the order in which they were reserved. [`QuotaExhausted`] when the turn would come
     /// later than that: then nothing is reserved, and the quota has noted the time all the same.
@@ -89,8 +108,7 @@ impl Quota {
     ) -> (Self, Result<Duration, QuotaExhausted>) {
         // A wall clock that stepped back has let no time pass; from now on it counts from where it stands, or else whoever
         // is refused now would be refused until it is again where it was.
-        let passed = self.as_of.and_then(|as_of| now.since(as_of)).unwrap_or_default();
-        let left = self.debt.saturating_sub(passed);
+        let left = self.debt_at(now);
         let debt = left.saturating_add(policy.interval);
         let turn = debt.saturating_sub(policy.allowance());
         if turn > patience {
