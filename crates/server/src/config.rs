@@ -2,6 +2,7 @@
 
 use crate::clock::SystemClock;
 use crate::limits::Limits;
+use crate::throttle::Throttling;
 use jeton_proto::issuance::{InvalidPolicy, IssuancePolicy, MAX_TOKEN_LIFETIME};
 use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::time::Clock;
@@ -56,6 +57,8 @@ pub struct Config {
     pub longest_token_lifetime: Duration,
     /// Bounds on connections, requests and waits.
     pub limits: Limits,
+    /// Limits on what callers ask of the token endpoint.
+    pub throttling: Throttling,
     /// The clock. Default: the one of the machine.
     pub clock: Arc<dyn Clock>,
 }
@@ -71,6 +74,7 @@ impl Config {
             signing_algorithm: Algorithm::Es256,
             longest_token_lifetime: MAX_TOKEN_LIFETIME,
             limits: Limits::default(),
+            throttling: Throttling::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -119,6 +123,7 @@ impl fmt::Debug for Config {
             .field("signing_algorithm", &self.signing_algorithm)
             .field("longest_token_lifetime", &self.longest_token_lifetime)
             .field("limits", &self.limits)
+            .field("throttling", &self.throttling)
             .finish_non_exhaustive()
     }
 }

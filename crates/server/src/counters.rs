@@ -1,5 +1,6 @@
 //! How many token requests were answered, and how.
 
+use crate::endpoint::Limit;
 use jeton_proto::wire::error_response::ErrorCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,6 +15,12 @@ pub struct Counters {
     invalid_target: AtomicU64,
     server_error: AtomicU64,
     other: AtomicU64,
+    limited_client: AtomicU64,
+    limited_failures: AtomicU64,
+    limited_mint_per_call: AtomicU64,
+    minted_per_call: AtomicU64,
+    same_token: AtomicU64,
+    connections_refused: AtomicU64,
 }
 
 /// The counts at one moment.
@@ -35,6 +42,18 @@ pub struct CounterValues {
     pub server_error: u64,
     /// Requests answered with another error.
     pub other: u64,
+    /// Requests answered with 429: the client had used up its requests.
+    pub limited_client: u64,
+    /// Requests answered with 429: too many failed authentications.
+    pub limited_failures: u64,
+    /// Requests answered with 429: the client mints per call.
+    pub limited_mint_per_call: u64,
+    /// Requests of clients that mint per call, whatever was done about it.
+    pub minted_per_call: u64,
+    /// Those of them that were granted the token that the client had already.
+    pub same_token: u64,
+    /// Connections that were closed unheard: their address had too many of them.
+    pub connections_refused: u64,
 }
 
 impl CounterValues {
@@ -48,6 +67,9 @@ impl CounterValues {
             + self.invalid_target
             + self.server_error
             + self.other
+            + self.limited_client
+            + self.limited_failures
+            + self.limited_mint_per_call
     }
 
     /// All requests that were answered.
@@ -70,11 +92,38 @@ impl Counters {
             invalid_target: read(&self.invalid_target),
             server_error: read(&self.server_error),
             other: read(&self.other),
+            limited_client: read(&self.limited_client),
+            limited_failures: read(&self.limited_failures),
+            limited_mint_per_call: read(&self.limited_mint_per_call),
+            minted_per_call: read(&self.minted_per_call),
+            same_token: read(&self.same_token),
+            connections_refused: read(&self.connections_refused),
         }
     }
 
     pub(crate) fn count_granted(&self) {
         self.granted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_limited(&self, limit: Limit) {
+        let counter = match limit {
+            Limit::ClientRequests => &self.limited_client,
+            Limit::Failures => &self.limited_failures,
+            Limit::MintPerCall => &self.limited_mint_per_call,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_minted_per_call(&self) {
+        self.minted_per_call.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_same_token(&self) {
+        self.same_token.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_connection_refused(&self) {
+        self.connections_refused.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_refused(&self, code: &ErrorCode) {

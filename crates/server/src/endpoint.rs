@@ -84,12 +84,25 @@ pub struct TokenRefusal {
     pub detail: Option<Cow<'static, str>>,
     /// After how long the same request may fare better, in whole seconds: the `Retry-After` of the answer.
     pub retry_after: Option<Duration>,
+    /// Which limit on callers refuses the request, if one does: then the status is 429 (RFC 6585 §4).
+    pub limit: Option<Limit>,
+}
+
+/// A limit on what a caller may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// The requests of one client.
+    ClientRequests,
+    /// Failed authentications from one address.
+    Failures,
+    /// New tokens while the last one is good.
+    MintPerCall,
 }
 
 impl TokenRefusal {
     /// A refusal with a code and a description.
     pub fn new(code: ErrorCode, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, description: description.into(), detail: None, retry_after: None }
+        Self { code, description: description.into(), detail: None, retry_after: None, limit: None }
     }
 
     /// The same with a detail for the log.
@@ -104,6 +117,17 @@ impl TokenRefusal {
             ErrorCode::InvalidClient,
             "client authentication failed: check the client id and the client secret",
         )
+    }
+
+    /// The caller is to ask less often: after `retry_after`, in whole seconds and at least one. RFC 6749 §5.2 has no code for
+    /// it; `temporarily_unavailable` is the registered one (RFC 6749 §4.1.2.1) that tells clients to come again.
+    pub fn slow_down(limit: Limit, description: &'static str, retry_after: Duration) -> Self {
+        let whole_seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+        Self {
+            retry_after: Some(Duration::from_secs(whole_seconds.max(1))),
+            limit: Some(limit),
+            ..Self::new(ErrorCode::TemporarilyUnavailable, description)
+        }
     }
 
     /// The server is at fault.

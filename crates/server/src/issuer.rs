@@ -1,8 +1,10 @@
 //! The token endpoint that issues: registry, keys and policy.
 
+use crate::counters::Counters;
 use crate::endpoint::{IssuedToken, TokenCall, TokenEndpoint, TokenRefusal};
 use crate::registry::{Clients, SecretHasher, Snapshot};
 use crate::store::StoreWatch;
+use crate::throttle::{JwtId, Minting, Throttle, TokenKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jeton_proto::issuance::{
@@ -10,7 +12,7 @@ use jeton_proto::issuance::{
 };
 use jeton_proto::jose::access_token::{AccessTokenClaims, AccessTokenSigner};
 use jeton_proto::secret::Secret;
-use jeton_proto::time::Clock;
+use jeton_proto::time::{Clock, Moment};
 use jeton_proto::wire::error_response::ErrorCode;
 use std::sync::Arc;
 
@@ -27,6 +29,8 @@ pub struct Issuer {
     pub(crate) watch: StoreWatch,
     pub(crate) policy: IssuancePolicy,
     pub(crate) clock: ClockHandle,
+    pub(crate) throttle: Throttle,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl TokenEndpoint for Issuer {
@@ -38,11 +42,15 @@ impl TokenEndpoint for Issuer {
         if let Ok(answer) = self.answer_from(&self.clients.snapshot(), client_id, &digest, &call) {
             return answer;
         }
+        // Only the answer to a wrong secret is slowed down: a right one has been let in above, so nobody can be locked out.
+        self.throttle.standing(client_id, call.peer.ip(), self.clock.moment())?;
         self.watch.look_again().await;
-        match self.answer_from(&self.clients.snapshot(), client_id, &digest, &call) {
-            Ok(answer) => answer,
-            Err(failure) => Err(TokenRefusal::invalid_client().with_detail(failure.to_string())),
-        }
+        let failure = match self.answer_from(&self.clients.snapshot(), client_id, &digest, &call) {
+            Ok(answer) => return answer,
+            Err(failure) => failure,
+        };
+        self.throttle.failed(client_id, call.peer.ip(), self.clock.moment())?;
+        Err(TokenRefusal::invalid_client().with_detail(failure.to_string()))
     }
 
     fn is_ready(&self) -> bool {
@@ -51,6 +59,16 @@ impl TokenEndpoint for Issuer {
 }
 
 impl Issuer {
+    /// Takes note that a client was changed, disabled or removed: no token that it was given before is given to it once more.
+    pub fn client_changed(&self, client_id: &str) {
+        self.throttle.per_call().kept().forget_client(client_id);
+    }
+
+    /// Takes note that the token with this `jti` was revoked: it is not given out once more.
+    pub fn token_revoked(&self, jwt_id: &str) {
+        self.throttle.per_call().kept().forget_token(jwt_id);
+    }
+
     /// The answer to a client that `snapshot` authenticates.
     fn answer_from(
         &self,
@@ -60,23 +78,66 @@ impl Issuer {
         call: &TokenCall<'_>,
     ) -> Result<Result<IssuedToken, TokenRefusal>, AuthenticationFailure> {
         let client = snapshot.client(client_id);
-        issuance::authenticate(client.map(AsRef::as_ref), digest, self.clock.now())?;
+        let now = self.clock.moment();
+        issuance::authenticate(client.map(AsRef::as_ref), digest, now.wall())?;
         let client = client.ok_or(AuthenticationFailure::UnknownClient)?;
-        Ok(issuance::decide(client, call.request, &self.policy, self.clock.now())
-            .map_err(|refusal| {
-                TokenRefusal::new(refusal.code, refusal.description).with_detail(refusal.detail)
-            })
-            .and_then(|grant| self.sign(client, &grant)))
+        Ok(self.throttle.requested(client_id, now).and_then(|()| {
+            let grant =
+                issuance::decide(client, call.request, &self.policy, now.wall()).map_err(|refusal| {
+                    TokenRefusal::new(refusal.code, refusal.description).with_detail(refusal.detail)
+                })?;
+            self.mint(client, &grant, digest, call, now)
+        }))
     }
 
-    fn sign(&self, client: &RegisteredClient, grant: &Grant<'_>) -> Result<IssuedToken, TokenRefusal> {
-        let mut random = [0; 16];
-        aws_lc_rs::rand::fill(&mut random)
-            .map_err(|_| TokenRefusal::server_error("the random source failed"))?;
-        let mut jwt_id = [0; 22];
-        URL_SAFE_NO_PAD
-            .encode_slice(random, &mut jwt_id)
-            .map_err(|error| TokenRefusal::server_error(error.to_string()))?;
+    /// A token for the grant: a new one, unless the client mints per call and that is not to be had.
+    fn mint(
+        &self,
+        client: &RegisteredClient,
+        grant: &Grant<'_>,
+        proof: &SecretDigest,
+        call: &TokenCall<'_>,
+        now: Moment,
+    ) -> Result<IssuedToken, TokenRefusal> {
+        let per_call = self.throttle.per_call();
+        let minting = per_call.asked(&client.settings().client_id, call.peer, grant, now);
+        if minting != Minting::Usual {
+            self.counters.count_minted_per_call();
+        }
+        match minting {
+            Minting::Usual | Minting::PerCall => self.sign(client, grant, &random_jwt_id()?),
+            Minting::Refused(refusal) => Err(refusal),
+            Minting::Same => {
+                let kind = self.kind(client, grant, proof);
+                if let Some((access_token, expires_in)) = per_call.kept().get(&kind, now.wall()) {
+                    self.counters.count_same_token();
+                    return Ok(IssuedToken { access_token, expires_in, scope: shown_scope(grant) });
+                }
+                let jwt_id = random_jwt_id()?;
+                let issued = self.sign(client, grant, &jwt_id)?;
+                per_call.kept().keep(kind, &issued.access_token, jwt_id, grant.issued_at);
+                Ok(issued)
+            }
+        }
+    }
+
+    fn kind(&self, client: &RegisteredClient, grant: &Grant<'_>, proof: &SecretDigest) -> TokenKind {
+        TokenKind {
+            client_id: client.settings().client_id.clone(),
+            scope: grant.scope.to_string(),
+            audience: grant.audience.iter().map(|audience| (*audience).to_owned()).collect(),
+            lifetime: grant.lifetime,
+            proof: proof.as_bytes().to_vec(),
+            key_id: self.signer.key().key_id().to_owned(),
+        }
+    }
+
+    fn sign(
+        &self,
+        client: &RegisteredClient,
+        grant: &Grant<'_>,
+        jwt_id: &JwtId,
+    ) -> Result<IssuedToken, TokenRefusal> {
         let client_id = client.settings().client_id.as_str();
         let token = self.signer.sign(&AccessTokenClaims {
             issuer: &self.url,
@@ -86,14 +147,28 @@ impl Issuer {
             scope: Some(&grant.scope),
             issued_at: grant.issued_at,
             expires_at: grant.expires_at(),
-            jwt_id: std::str::from_utf8(&jwt_id).unwrap_or_default(),
+            jwt_id: std::str::from_utf8(jwt_id).unwrap_or_default(),
         });
         Ok(IssuedToken {
             access_token: Secret::new(token.map_err(|error| TokenRefusal::server_error(error.to_string()))?),
             expires_in: grant.lifetime,
-            scope: (!grant.scope.is_empty()).then(|| grant.scope.to_string()),
+            scope: shown_scope(grant),
         })
     }
+}
+
+fn shown_scope(grant: &Grant<'_>) -> Option<String> {
+    (!grant.scope.is_empty()).then(|| grant.scope.to_string())
+}
+
+fn random_jwt_id() -> Result<JwtId, TokenRefusal> {
+    let mut random = [0; 16];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| TokenRefusal::server_error("the random source failed"))?;
+    let mut jwt_id = [0; 22];
+    URL_SAFE_NO_PAD
+        .encode_slice(random, &mut jwt_id)
+        .map_err(|error| TokenRefusal::server_error(error.to_string()))?;
+    Ok(jwt_id)
 }
 
 /// RFC 6749 §5.2 names "no client authentication included" under `invalid_client`.

@@ -33,6 +33,7 @@ mod registry;
 mod server;
 mod server_key;
 mod store;
+mod throttle;
 
 pub use clock::SystemClock;
 pub use config::{Config, InvalidConfig, Listen, NoDataDir, default_data_dir};
@@ -46,3 +47,4 @@ pub use registry::{ClientListing, ClientRecord, DamagedClient, Registry, Registr
 pub use server::{ServeError, Server, StartError};
 pub use server_key::{SealError, ServerKey, ServerKeyError};
 pub use store::{StoreError, WatchError};
+pub use throttle::{InvalidRequestRate, MintPerCall, RequestRate, Throttling};

@@ -10,6 +10,7 @@ use crate::listen::{self, ListenError};
 use crate::registry::{Clients, Registry, RegistryError, SecretHasher};
 use crate::server_key::{ServerKey, ServerKeyError};
 use crate::store::{StoreLocation, StoreWatch, WatchError};
+use crate::throttle::Throttle;
 use jeton_proto::jose::jwk::KeyError;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -54,6 +55,7 @@ impl Server {
             vec![clients.clone()],
             Arc::clone(&config.clock),
         )?;
+        let counters = Arc::new(Counters::default());
         let endpoint = Issuer {
             url: issuer.clone(),
             signer: keyring.into_signer(),
@@ -62,8 +64,10 @@ impl Server {
             watch,
             policy,
             clock: ClockHandle(config.clock),
+            throttle: Throttle::new(&config.throttling),
+            counters: Arc::clone(&counters),
         };
-        let face = Arc::new(Face::new(endpoint, documents, config.limits));
+        let face = Arc::new(Face::new(endpoint, documents, config.limits).counting_in(counters));
         Ok(Self { issuer, local_addrs, listeners, face })
     }
 

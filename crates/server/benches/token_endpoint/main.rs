@@ -23,7 +23,7 @@ mod load;
 mod process;
 
 use jeton_proto::issuance::ClientSettings;
-use jeton_server::{Config, Listen, Registry, Server};
+use jeton_server::{Config, Listen, Registry, RequestRate, Server, Throttling};
 use load::Connections;
 use process::ServerProcess;
 use std::path::Path;
@@ -60,7 +60,10 @@ fn main() {
 async fn serve_jeton(data_dir: &str, announce: impl FnOnce(u16), ended: impl Future<Output = ()> + Send) {
     let listen = Listen::Addresses(vec!["127.0.0.1:0".parse().unwrap()]);
     let issuer = Some(ISSUER.to_owned());
-    let server = Server::bind(Config { listen, issuer, ..Config::new(data_dir) }).unwrap();
+    // The limit is on, and wide enough for one client that asks as fast as it can.
+    let client_requests = RequestRate::new(100_000, 100_000).unwrap();
+    let throttling = Throttling { client_requests, ..Throttling::default() };
+    let server = Server::bind(Config { listen, issuer, throttling, ..Config::new(data_dir) }).unwrap();
     announce(server.local_addrs()[0].port());
     server.serve(ended).await.unwrap();
 }

@@ -9,7 +9,7 @@ pub use document::Documents;
 pub(crate) use reply::close_after;
 
 use crate::counters::Counters;
-use crate::endpoint::{IssuedToken, PresentedCredential, TokenCall, TokenEndpoint, TokenRefusal};
+use crate::endpoint::{IssuedToken, Limit, PresentedCredential, TokenCall, TokenEndpoint, TokenRefusal};
 use crate::limits::Limits;
 use crate::registry::SECRET_PREFIX;
 use ::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -69,6 +69,12 @@ impl<E: TokenEndpoint> Face<E> {
     /// What stands behind the face.
     pub const fn endpoint(&self) -> &E {
         &self.endpoint
+    }
+
+    /// The same, which counts in `counters`.
+    #[must_use]
+    pub fn counting_in(self, counters: Arc<Counters>) -> Self {
+        Self { counters, ..self }
     }
 
     /// The counts of answered token requests.
@@ -180,7 +186,14 @@ impl<E: TokenEndpoint> Face<E> {
     }
 
     fn refuse(&self, refusal: &TokenRefusal, client_id: Option<&str>, peer: SocketAddr) -> Answer {
-        self.counters.count_refused(&refusal.code);
+        match refusal.limit {
+            Some(limit) => self.counters.count_limited(limit),
+            None => self.counters.count_refused(&refusal.code),
+        }
+        if refusal.limit == Some(Limit::Failures) {
+            // Told once by what slows them down: a line for each would be the work that is to be saved.
+            return reply::refusal(refusal);
+        }
         tracing::info!(
             client_id = client_id.map(shown).as_deref(),
             error = refusal.code.as_str(),
@@ -291,7 +304,7 @@ async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, Panicked> 
 }
 
 /// What the log shows of a text that the caller sent. A secret that was sent in the wrong parameter is not shown.
-fn shown(text: &str) -> Cow<'static, str> {
+pub(crate) fn shown(text: &str) -> Cow<'static, str> {
     if text.contains(SECRET_PREFIX) {
         return Cow::Borrowed("(a client secret in the wrong place, not shown)");
     }

@@ -37,7 +37,7 @@ pub(super) fn refusal(refusal: &TokenRefusal) -> Answer {
     json.extend_from_slice(b",\"error_description\":");
     push_text(&mut json, &refusal.description);
     json.push(b'}');
-    let mut answer = uncached(status(&refusal.code), json.into());
+    let mut answer = uncached(status(refusal), json.into());
     if refusal.code == ErrorCode::InvalidClient {
         let challenge = HeaderValue::from_static("Basic realm=\"jeton\", charset=\"UTF-8\"");
         answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
@@ -89,8 +89,9 @@ pub(crate) fn close_after(answer: &mut Answer) {
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
-fn status(code: &ErrorCode) -> StatusCode {
-    match code {
+fn status(refusal: &TokenRefusal) -> StatusCode {
+    match refusal.code {
+        _ if refusal.limit.is_some() => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
         ErrorCode::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,

@@ -150,8 +150,8 @@ async fn many_at_once_are_all_answered() {
     let requests: Vec<_> = (0..200)
         .map(|at| {
             let (server, secret) = (std::sync::Arc::clone(&server), secret.clone());
-            let client_id = if at % 4 == 0 { "absent" } else { "worker" };
-            tokio::spawn(async move { server.request_token(client_id, &secret, "").await.status })
+            let client_id = if at % 4 == 0 { format!("absent-{at}") } else { "worker".to_owned() };
+            tokio::spawn(async move { server.request_token(&client_id, &secret, "").await.status })
         })
         .collect();
     let mut granted = 0;

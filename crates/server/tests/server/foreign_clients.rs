@@ -9,7 +9,7 @@ use oauth2::{
 use std::collections::HashMap;
 use std::sync::Once;
 
-fn http_client() -> reqwest::Client {
+pub(super) fn http_client() -> reqwest::Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();

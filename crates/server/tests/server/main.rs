@@ -17,6 +17,7 @@ mod foreign_clients;
 mod hostile;
 mod log;
 mod negative;
+mod throttling;
 mod tokens;
 
 use jeton_proto::issuance::ClientSettings;
