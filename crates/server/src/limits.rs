@@ -12,9 +12,12 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most open connections; those beyond wait in the queue of the operating system. While callers wait, here or
-    /// because the process has no file descriptor left, every connection ends with the answer that it owes, and one
-    /// that stands still is ended after 2 s: idle connections keep nobody out. At least 1; default 4096.
+    /// The most open connections, or fewer where the limit on open files is lower. An eighth of them is kept for
+    /// addresses (IPv6: networks of 64 bits) that hold few, which is one in 128, so that one address that takes all it
+    /// can get keeps no other one waiting. Up to a quarter as many wait, those first whose address holds the fewest;
+    /// beyond that, and beyond 64, one of the address that has most is closed unheard. While callers wait, here or because the
+    /// process has no file descriptor left, every connection ends with the answer that it owes, and one that stands
+    /// still is ended after 2 s: idle connections keep nobody out. At least 1; default 4096.
     pub max_connections: usize,
     /// The longest request body in bytes, from 1 to 65,536. Default 65,536.
     pub max_body_bytes: usize,

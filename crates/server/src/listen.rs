@@ -4,6 +4,8 @@ use crate::config::Listen;
 use crate::connection::{self, Phase};
 use crate::endpoint::TokenEndpoint;
 use crate::http::Face;
+use crate::throttle::Source;
+use crowd::Crowd;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -12,12 +14,17 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+mod crowd;
+mod open_files;
+
 /// How long to wait before the next try when the system has no file descriptor or no memory for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How many callers may wait in the queue of the operating system.
+const QUEUE: i32 = 4096;
 /// How often a free port is looked for that is free on both loopback addresses.
 const PORT_TRIES: usize = 16;
 
@@ -78,23 +85,21 @@ pub async fn serve<E: TokenEndpoint>(
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let listeners = listeners.into_iter().map(into_async).collect::<io::Result<Vec<_>>>()?;
-    let max_connections = face.limits().max_connections;
-    let places = Arc::new(Semaphore::new(max_connections));
+    let max_connections = open_files::connections_allowed(face.limits().max_connections);
+    let mut crowd = Crowd::new(max_connections);
     let (announce, announced) = watch::channel(Phase::Open);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
-    let mut waiting = None;
     loop {
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(ended) = connections.join_next() => report(ended),
-            accepted = accept(&listeners), if waiting.is_none() => match accepted {
-                Ok(caller) => {
-                    if places.available_permits() == 0 {
-                        begin_crowded(&announce, "every connection is taken");
+            accepted = accept(&listeners) => match accepted {
+                Ok((stream, peer)) => {
+                    if crowd.arrive(Source::of(peer.ip()), (stream, peer)).is_some() {
+                        face.counters().count_connection_refused();
                     }
-                    waiting = Some(caller);
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
@@ -103,18 +108,23 @@ pub async fn serve<E: TokenEndpoint>(
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
-            place = Arc::clone(&places).acquire_owned(), if waiting.is_some() => {
-                let Some((stream, peer)) = waiting.take() else { continue };
-                end_crowded(&announce, places.available_permits(), max_connections);
-                let serving = connection::serve(stream, Arc::clone(&face), peer, announced.clone());
-                connections.spawn(async move {
-                    serving.await;
-                    drop(place);
-                });
+            () = crowd.freed(), if crowd.is_waiting() => {}
+        }
+        while let Some(((stream, peer), place)) = crowd.next() {
+            if !crowd.is_waiting() {
+                end_crowded(&announce, crowd.free(), max_connections);
             }
+            let serving = connection::serve(stream, Arc::clone(&face), peer, announced.clone());
+            connections.spawn(async move {
+                serving.await;
+                drop(place);
+            });
+        }
+        if crowd.is_waiting() {
+            begin_crowded(&announce, "every connection is taken, or all that one address may have");
         }
     }
-    drop(listeners);
+    drop((listeners, crowd));
     face.begin_drain();
     announce.send_replace(Phase::Ending);
     let drained = async {
@@ -141,7 +151,10 @@ fn bind_localhost(port: u16) -> Result<Vec<TcpListener>, ListenError> {
 }
 
 fn bind_address(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address).map_err(|source| ListenError { address, source })
+    let listener = TcpListener::bind(address).map_err(|source| ListenError { address, source })?;
+    // The standard library asks for 128, which one caller fills in a moment; the next ones then wait for a second at least.
+    let _as_long_as_the_system_allows = rustix::net::listen(&listener, QUEUE);
+    Ok(listener)
 }
 
 fn into_async(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {

@@ -1,10 +1,13 @@
 //! More callers than there are connections.
 
 use super::connections::{read_one, start_with};
+use super::throttling::{ELSEWHERE, connect_from};
 use super::{Answer, FORM, Running, add_worker, read_to_end};
 use jeton_server::Limits;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -28,7 +31,8 @@ async fn begin_request(server: &Running, client_id: &str) -> (TcpStream, String)
 #[tokio::test]
 async fn idle_connections_keep_nobody_out() {
     let dir = tempfile::tempdir().unwrap();
-    let server = start_with(dir.path(), Limits { max_connections: 8, ..Limits::default() });
+    // One of them is kept for other addresses.
+    let server = start_with(dir.path(), Limits { max_connections: 9, ..Limits::default() });
     let mut held = Vec::new();
     for _ in 0..8 {
         let mut stream = server.connect().await;
@@ -106,4 +110,46 @@ async fn t36_silent_connections_keep_health_and_tokens_waiting_for_seconds_at_mo
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     drop(silent);
     server.stop().await;
+}
+
+/// Holds a silent connection from [`ELSEWHERE`], and opens another one whenever the server ends it.
+async fn hold_and_reopen(server: Arc<Running>, opened: Arc<AtomicUsize>) {
+    loop {
+        let Ok(mut stream) = connect_from(ELSEWHERE, server.address).await else {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        };
+        opened.fetch_add(1, Ordering::Relaxed);
+        let _begun = stream.write_all(b"POST /oauth/token HTTP/1.1\r\nHost").await;
+        let _ended = stream.read(&mut [0; 16]).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t36_an_address_that_reopens_silent_connections_keeps_no_other_address_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = add_worker(dir.path());
+    let server = Arc::new(start_with(dir.path(), Limits { max_connections: 16, ..Limits::default() }));
+    let opened = Arc::new(AtomicUsize::new(0));
+    let attackers: Vec<_> =
+        (0..128).map(|_| tokio::spawn(hold_and_reopen(Arc::clone(&server), Arc::clone(&opened)))).collect();
+    while opened.load(Ordering::Relaxed) < 128 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Fourteen of 128 are served in 2 s, so 150 callers that wait for their turn each time would wait for minutes.
+    let honest = async {
+        for _ in 0..150 {
+            assert_eq!(server.request_token("worker", &secret, "").await.status, 200);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), honest).await.expect("the honest caller waits");
+    assert!(server.counters.values().connections_refused > 0, "more waited than there is room for");
+    for attacker in &attackers {
+        attacker.abort();
+    }
+    for attacker in attackers {
+        drop(attacker.await);
+    }
+    Arc::into_inner(server).unwrap().stop().await;
 }
