@@ -110,6 +110,25 @@ pub(crate) struct ServerArgs {
     /// No token lives longer, whatever is set for its client [env: JETON_SERVER_LONGEST_TOKEN_LIFETIME; default: 30d]
     #[arg(long, value_name = "SPAN")]
     pub(crate) longest_token_lifetime: Option<String>,
+    #[command(flatten)]
+    pub(crate) throttling: ThrottlingArgs,
+}
+
+/// Limits on callers of the server.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ThrottlingArgs {
+    /// Token requests of one client a second, or off [env: JETON_SERVER_CLIENT_REQUESTS_PER_SECOND; default: 50]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) client_requests_per_second: Option<String>,
+    /// Token requests of one client at once [env: JETON_SERVER_CLIENT_BURST; default: 500]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) client_burst: Option<String>,
+    /// Clients that mint per call: off, warn, refuse or same_token [env: JETON_SERVER_MINT_PER_CALL; default: warn]
+    #[arg(long, value_name = "CHOICE")]
+    pub(crate) mint_per_call: Option<String>,
+    /// From how many tokens in the life of one on that is [env: JETON_SERVER_MINTS_PER_TOKEN_LIFE; default: 100]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) mints_per_token_life: Option<String>,
 }
 
 /// The clients of the server.

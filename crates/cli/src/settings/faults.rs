@@ -2,7 +2,9 @@
 
 use super::Layers;
 use super::file::SettingsFile;
-use crate::args::{CacheArgs, ClientArgs, CredentialArgs, IdentityArgs, NetworkArgs, ServerArgs};
+use crate::args::{
+    CacheArgs, ClientArgs, CredentialArgs, IdentityArgs, NetworkArgs, ServerArgs, ThrottlingArgs,
+};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use jeton::credentials::Environment;
@@ -91,6 +93,7 @@ fn server_without_flags() -> ServerArgs {
         default_audience: None,
         signing_algorithm: None,
         longest_token_lifetime: None,
+        throttling: ThrottlingArgs::default(),
     }
 }
 

@@ -56,6 +56,36 @@ pub(super) struct ServerSection {
     pub(super) default_audience: Option<Spanned<String>>,
     pub(super) signing_algorithm: Option<Spanned<String>>,
     pub(super) longest_token_lifetime: Option<Spanned<String>>,
+    pub(super) client_requests_per_second: Option<Spanned<NumberOrText>>,
+    pub(super) client_burst: Option<Spanned<NumberOrText>>,
+    pub(super) mint_per_call: Option<Spanned<String>>,
+    pub(super) mints_per_token_life: Option<Spanned<NumberOrText>>,
+}
+
+/// A number, or a text that may be one; kept as text, as flags and variables have it.
+#[derive(Clone, Debug)]
+pub(super) struct NumberOrText(pub(super) String);
+
+impl<'de> Deserialize<'de> for NumberOrText {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl serde::de::Visitor<'_> for Reader {
+            type Value = NumberOrText;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a number or a string")
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<NumberOrText, E> {
+                Ok(NumberOrText(number.to_string()))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<NumberOrText, E> {
+                Ok(NumberOrText(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
 }
 
 /// What is wrong in the settings file.

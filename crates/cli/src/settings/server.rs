@@ -1,5 +1,7 @@
 //! The settings of `jeton serve`, and the data directory of `jeton client`.
 
+mod throttling;
+
 use super::{Found, Layers, Name, Origin, found};
 use crate::args::ServerArgs;
 use crate::exit_code::ExitCode;
@@ -60,6 +62,7 @@ impl Layers {
         if let Some(found) = longest {
             config.longest_token_lifetime = found.parse::<Lifespan>()?.0;
         }
+        config.throttling = self.throttling(&args.throttling, file)?;
         Ok(config)
     }
 

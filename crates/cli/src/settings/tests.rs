@@ -1,7 +1,8 @@
 use super::*;
 use crate::args::{Cli, Command, TokenArgs};
 use clap::Parser as _;
-use jeton_server::Listen;
+use jeton_proto::mint_per_call::MintPolicy;
+use jeton_server::{Listen, MintPerCall, RequestRate, Throttling};
 
 fn layers(file: &str, variables: &[(&str, &str)]) -> Result<Layers, Failure> {
     let file = SettingsFile::parse(Path::new("/etc/jeton.toml"), file.to_owned());
@@ -174,6 +175,42 @@ fn the_server_has_its_section() {
         let failure = server(&[], &flags).unwrap_err();
         assert_eq!(failure.code(), ExitCode::Usage);
         assert!(failure.lines().contains(place), "{}", failure.lines());
+    }
+}
+
+#[test]
+fn r5_6_the_limits_of_the_server_are_set() {
+    let server = |file: &str, variables: &[(&str, &str)], flags: &[&str]| {
+        let cli = Cli::try_parse_from(["jeton", "serve", "--data-dir", "data"].iter().chain(flags)).unwrap();
+        let Command::Serve(args) = cli.command else { unreachable!() };
+        layers(&format!("[server]\n{file}"), variables)?.server(&args).map(|config| config.throttling)
+    };
+    assert_eq!(server("", &[], &[]).unwrap(), Throttling::default());
+    let file = "client_requests_per_second = 5\nclient_burst = \"7\"\nmint_per_call = \"same_token\"\n\
+                mints_per_token_life = 9\n";
+    let set = Throttling {
+        client_requests: RequestRate::new(5, 7).unwrap(),
+        mint_per_call: MintPerCall::SameToken,
+        mints_per_token_life: MintPolicy::new(9).unwrap(),
+    };
+    assert_eq!(server(file, &[], &[]).unwrap(), set);
+    let off = Throttling { client_requests: RequestRate::Off, ..set };
+    assert_eq!(server(file, &[("JETON_SERVER_CLIENT_REQUESTS_PER_SECOND", "off")], &[]).unwrap(), off);
+    let flags = ["--mint-per-call", "refuse"];
+    assert_eq!(
+        server(file, &[("JETON_SERVER_MINT_PER_CALL", "off")], &flags).unwrap().mint_per_call,
+        MintPerCall::Refuse
+    );
+    for (file, told) in [
+        ("client_requests_per_second = 0", "jeton.toml:2:30: server.client_requests_per_second"),
+        ("client_requests_per_second = \"many\"", "it is a whole number"),
+        ("client_burst = 100001", "server.client_burst"),
+        ("mint_per_call = \"never\"", "it is one of off, warn, refuse, same_token"),
+        ("mints_per_token_life = 3", "from 4 to 100000"),
+        ("client_burst = [1]", "expected a number or a string"),
+    ] {
+        let lines = server(file, &[], &[]).unwrap_err().lines();
+        assert!(lines.contains(told), "{file}: {lines}");
     }
 }
 
