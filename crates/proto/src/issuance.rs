@@ -13,6 +13,7 @@ use std::time::Duration;
 
 mod credentials;
 mod registered_client;
+mod rule;
 
 pub use credentials::{
     CertificateThumbprint, ClientCredentials, ClientKeys, InvalidCredentials, MAX_CERTIFICATES,
@@ -24,6 +25,7 @@ pub use registered_client::{
     MAX_AUDIENCES, MAX_CLIENT_ID_BYTES, MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS,
     RegisteredClient, authenticate, check_status,
 };
+pub use rule::Rule;
 
 /// The shortest token lifetime that can be set.
 pub const MIN_TOKEN_LIFETIME: Duration = Duration::from_secs(1);
@@ -88,6 +90,8 @@ impl Grant<'_> {
 pub struct Refusal {
     /// The `error` of the answer (RFC 6749 §5.2, RFC 8707 §2).
     pub code: ErrorCode,
+    /// The rule behind it, for the audit log.
+    pub rule: Rule,
     /// The `error_description` of the answer. It repeats nothing that the caller sent.
     pub description: &'static str,
     /// What the log says: text that the caller sent may be in it, so it is to be cleaned before it is shown.
@@ -118,11 +122,13 @@ fn check_grant_type(grant_type: Option<&str>) -> Result<(), Refusal> {
         Some(CLIENT_CREDENTIALS) => Ok(()),
         Some(other) => Err(Refusal {
             code: ErrorCode::UnsupportedGrantType,
+            rule: Rule::GrantTypeUnsupported,
             description: "this server knows the grant client_credentials and no other",
             detail: format!("the grant type is {other}"),
         }),
         None => Err(Refusal {
             code: ErrorCode::InvalidRequest,
+            rule: Rule::GrantTypeMissing,
             description: "the parameter grant_type is missing; it must be client_credentials",
             detail: "the request has no grant_type".to_owned(),
         }),
@@ -133,16 +139,21 @@ fn granted_scope<'a>(
     client: &'a RegisteredClient,
     requested: Option<&str>,
 ) -> Result<Cow<'a, Scope>, Refusal> {
-    let refusal = |description, detail| Refusal { code: ErrorCode::InvalidScope, description, detail };
+    let refusal =
+        |rule, description, detail| Refusal { code: ErrorCode::InvalidScope, rule, description, detail };
     let Some(requested) = requested else {
         return Ok(Cow::Borrowed(client.granted_by_default()));
     };
     let scope: Scope = requested.parse().map_err(|error: InvalidScope| {
-        refusal("the scope is malformed: it must be scope tokens separated by spaces", error.to_string())
+        refusal(
+            Rule::ScopeMalformed,
+            "the scope is malformed: it must be scope tokens separated by spaces",
+            error.to_string(),
+        )
     })?;
     if let Some(token) = scope.tokens().find(|token| !client.settings().allowed_scope.contains(token)) {
         let detail = format!("the scope {token} is not among those the client may have");
-        return Err(refusal("the client may not have this scope", detail));
+        return Err(refusal(Rule::ScopeNotAllowed, "the client may not have this scope", detail));
     }
     Ok(Cow::Owned(scope))
 }
@@ -161,6 +172,7 @@ fn granted_audience<'a>(
         let Some(audience) = allowed().find(|audience| audience == requested) else {
             return Err(Refusal {
                 code: ErrorCode::InvalidTarget,
+                rule: Rule::TargetNotAllowed,
                 description: "the client may not have a token for this resource or audience",
                 detail: format!("the audience {requested} is not among those the client may have"),
             });

@@ -1,5 +1,6 @@
 //! What is set for a server, and what follows from it.
 
+use crate::audit::{AuditLimits, AuditLog};
 use crate::clock::SystemClock;
 use crate::limits::Limits;
 use crate::throttle::Throttling;
@@ -59,6 +60,10 @@ pub struct Config {
     pub limits: Limits,
     /// Limits on what callers ask of the token endpoint.
     pub throttling: Throttling,
+    /// Where every token request and every administrative act is told. Default: `audit.jsonl` in the data directory.
+    pub audit_log: AuditLog,
+    /// Bounds of that log.
+    pub audit_limits: AuditLimits,
     /// The clock. Default: the one of the machine.
     pub clock: Arc<dyn Clock>,
 }
@@ -75,6 +80,8 @@ impl Config {
             longest_token_lifetime: MAX_TOKEN_LIFETIME,
             limits: Limits::default(),
             throttling: Throttling::default(),
+            audit_log: AuditLog::default(),
+            audit_limits: AuditLimits::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -124,6 +131,8 @@ impl fmt::Debug for Config {
             .field("longest_token_lifetime", &self.longest_token_lifetime)
             .field("limits", &self.limits)
             .field("throttling", &self.throttling)
+            .field("audit_log", &self.audit_log)
+            .field("audit_limits", &self.audit_limits)
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! One connection, from its first byte to its last.
 
-use crate::endpoint::TokenEndpoint;
+use crate::endpoint::{Peer, TokenEndpoint};
 use crate::http::{Answer, BodyOutcome, Face, close_after};
 use crate::limits::Limits;
 use hyper::body::Incoming;
@@ -53,7 +53,7 @@ pub(crate) async fn serve<E: TokenEndpoint>(
         progress.begun.fetch_add(1, Ordering::Relaxed);
         // Boxed, because the loop below polls the connection through a plain reference.
         Box::pin(async move {
-            let (answer, body) = face.answer_and_tell(request, peer).await;
+            let (answer, body) = face.answer_and_tell(request, Peer::from(peer)).await;
             Ok::<_, Infallible>(progress.answered(answer, body))
         })
     });

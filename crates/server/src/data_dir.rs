@@ -115,7 +115,7 @@ fn open_private(path: &Path) -> Result<File, PrivateFileError> {
     Ok(file)
 }
 
-fn check_private(path: &Path, metadata: &Metadata) -> Result<(), PrivateFileError> {
+pub(crate) fn check_private(path: &Path, metadata: &Metadata) -> Result<(), PrivateFileError> {
     if !metadata.is_file() {
         return Err(PrivateFileError::NotAFile { path: path.to_owned() });
     }

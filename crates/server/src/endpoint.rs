@@ -1,11 +1,14 @@
 //! What stands behind the HTTP face: something that answers token requests.
 
+use crate::client_certificate::ClientCertificate;
+use jeton_proto::issuance::Rule;
 use jeton_proto::secret::Secret;
-use jeton_proto::wire::client_auth::BasicCredentials;
+use jeton_proto::wire::client_auth::{BasicCredentials, ClientAuthMethod};
 use jeton_proto::wire::error_response::ErrorCode;
 use jeton_proto::wire::token_request::TokenRequest;
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Answers token requests (RFC 6749 §3.2).
@@ -33,6 +36,24 @@ pub struct TokenCall<'a> {
     pub credential: &'a PresentedCredential<'a>,
     /// The address of the caller, or of the proxy before it.
     pub peer: SocketAddr,
+    /// The certificate that the caller showed, where it is connected by TLS and showed one.
+    pub certificate: Option<&'a ClientCertificate>,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address, or that of the proxy before it.
+    pub address: SocketAddr,
+    /// The certificate that it showed.
+    pub certificate: Option<Arc<ClientCertificate>>,
+}
+
+/// A peer without a certificate.
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, certificate: None }
+    }
 }
 
 /// The credential in a token request (RFC 6749 §2.3.1).
@@ -60,6 +81,15 @@ impl PresentedCredential<'_> {
             Self::Absent => None,
         }
     }
+
+    /// The method (RFC 7591 §2); `None` where the client does not authenticate.
+    pub const fn method(&self) -> Option<ClientAuthMethod> {
+        match self {
+            Self::Basic(_) => Some(ClientAuthMethod::ClientSecretBasic),
+            Self::Post { .. } => Some(ClientAuthMethod::ClientSecretPost),
+            Self::Absent => None,
+        }
+    }
 }
 
 /// A token to be handed out (RFC 6749 §5.1).
@@ -71,6 +101,10 @@ pub struct IssuedToken {
     pub expires_in: Duration,
     /// The scope granted; left out of the answer when it is `None` or empty.
     pub scope: Option<String>,
+    /// The `aud` of the token, space-delimited. For the audit log; it is not in the answer.
+    pub audience: String,
+    /// The `jti` of the token (RFC 7519 §4.1.7), an id and no secret. Empty where it has none.
+    pub jwt_id: String,
 }
 
 /// Why no token is handed out (RFC 6749 §5.2).
@@ -78,6 +112,8 @@ pub struct IssuedToken {
 pub struct TokenRefusal {
     /// The `error` of the answer.
     pub code: ErrorCode,
+    /// The rule behind it, for the audit log; it is not in the answer.
+    pub rule: Rule,
     /// The `error_description` of the answer: printable ASCII without `"` and `\`, and nothing that the caller sent.
     pub description: Cow<'static, str>,
     /// What the log says beyond that. The face cleans it.
@@ -99,10 +135,27 @@ pub enum Limit {
     MintPerCall,
 }
 
+impl Limit {
+    const fn rule(self) -> Rule {
+        match self {
+            Self::ClientRequests => Rule::TooManyRequests,
+            Self::Failures => Rule::TooManyFailures,
+            Self::MintPerCall => Rule::MintPerCall,
+        }
+    }
+}
+
 impl TokenRefusal {
-    /// A refusal with a code and a description.
+    /// A refusal with a code and a description, of which the rule is not told.
     pub fn new(code: ErrorCode, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, description: description.into(), detail: None, retry_after: None, limit: None }
+        let (rule, description) = (Rule::Unspecified, description.into());
+        Self { code, rule, description, detail: None, retry_after: None, limit: None }
+    }
+
+    /// The same, by this rule.
+    #[must_use]
+    pub fn by(self, rule: Rule) -> Self {
+        Self { rule, ..self }
     }
 
     /// The same with a detail for the log.
@@ -126,12 +179,15 @@ impl TokenRefusal {
         Self {
             retry_after: Some(Duration::from_secs(whole_seconds.max(1))),
             limit: Some(limit),
+            rule: limit.rule(),
             ..Self::new(ErrorCode::TemporarilyUnavailable, description)
         }
     }
 
     /// The server is at fault.
     pub fn server_error(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(ErrorCode::ServerError, "the server failed to answer; try again later").with_detail(detail)
+        Self::new(ErrorCode::ServerError, "the server failed to answer; try again later")
+            .by(Rule::ServerFailed)
+            .with_detail(detail)
     }
 }

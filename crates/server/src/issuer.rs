@@ -8,13 +8,14 @@ use crate::throttle::{JwtId, Minting, Throttle, TokenKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jeton_proto::issuance::{
-    self, AuthenticationFailure, Grant, IssuancePolicy, RegisteredClient, SecretDigest,
+    self, AuthenticationFailure, Grant, IssuancePolicy, RegisteredClient, Rule, SecretDigest,
 };
 use jeton_proto::jose::access_token::{AccessTokenClaims, AccessTokenSigner};
 use jeton_proto::secret::Secret;
 use jeton_proto::time::{Clock, Moment};
 use jeton_proto::wire::error_response::ErrorCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Authenticates clients of the registry and signs tokens for them.
 ///
@@ -50,7 +51,7 @@ impl TokenEndpoint for Issuer {
             Err(failure) => failure,
         };
         self.throttle.failed(client_id, call.peer.ip(), self.clock.moment())?;
-        Err(TokenRefusal::invalid_client().with_detail(failure.to_string()))
+        Err(TokenRefusal::invalid_client().by(failure.rule()).with_detail(failure.to_string()))
     }
 
     fn is_ready(&self) -> bool {
@@ -84,7 +85,9 @@ impl Issuer {
         Ok(self.throttle.requested(client_id, now).and_then(|()| {
             let grant =
                 issuance::decide(client, call.request, &self.policy, now.wall()).map_err(|refusal| {
-                    TokenRefusal::new(refusal.code, refusal.description).with_detail(refusal.detail)
+                    TokenRefusal::new(refusal.code, refusal.description)
+                        .by(refusal.rule)
+                        .with_detail(refusal.detail)
                 })?;
             self.mint(client, &grant, digest, call, now)
         }))
@@ -109,9 +112,9 @@ impl Issuer {
             Minting::Refused(refusal) => Err(refusal),
             Minting::Same => {
                 let kind = self.kind(client, grant, proof);
-                if let Some((access_token, expires_in)) = per_call.kept().get(&kind, now.wall()) {
+                if let Some((access_token, jwt_id, expires_in)) = per_call.kept().get(&kind, now.wall()) {
                     self.counters.count_same_token();
-                    return Ok(IssuedToken { access_token, expires_in, scope: shown_scope(grant) });
+                    return Ok(issued(access_token, &jwt_id, expires_in, grant));
                 }
                 let jwt_id = random_jwt_id()?;
                 let issued = self.sign(client, grant, &jwt_id)?;
@@ -149,16 +152,24 @@ impl Issuer {
             expires_at: grant.expires_at(),
             jwt_id: std::str::from_utf8(jwt_id).unwrap_or_default(),
         });
-        Ok(IssuedToken {
-            access_token: Secret::new(token.map_err(|error| TokenRefusal::server_error(error.to_string()))?),
-            expires_in: grant.lifetime,
-            scope: shown_scope(grant),
-        })
+        let token = token.map_err(|error| TokenRefusal::server_error(error.to_string()))?;
+        Ok(issued(Secret::new(token), jwt_id, grant.lifetime, grant))
     }
 }
 
-fn shown_scope(grant: &Grant<'_>) -> Option<String> {
-    (!grant.scope.is_empty()).then(|| grant.scope.to_string())
+fn issued(
+    access_token: Secret<String>,
+    jwt_id: &JwtId,
+    expires_in: Duration,
+    grant: &Grant<'_>,
+) -> IssuedToken {
+    IssuedToken {
+        access_token,
+        expires_in,
+        scope: (!grant.scope.is_empty()).then(|| grant.scope.to_string()),
+        audience: grant.audience.join(" "),
+        jwt_id: std::str::from_utf8(jwt_id).unwrap_or_default().to_owned(),
+    }
 }
 
 fn random_jwt_id() -> Result<JwtId, TokenRefusal> {
@@ -177,12 +188,14 @@ fn no_credential(call: &TokenCall<'_>) -> TokenRefusal {
         return TokenRefusal::new(
             ErrorCode::InvalidClient,
             "client assertions are not supported; use client_secret_basic or client_secret_post",
-        );
+        )
+        .by(Rule::AssertionUnsupported);
     }
     TokenRefusal::new(
         ErrorCode::InvalidClient,
         "the client did not authenticate: send client id and client secret by HTTP Basic, or both as form parameters",
     )
+    .by(Rule::NoCredential)
 }
 
 /// A clock that has a `Debug`.

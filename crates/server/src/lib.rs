@@ -17,10 +17,12 @@
 //! Most callers need [`Server`], [`Config`] and [`Registry`] and nothing of the modules: [`endpoint`], [`http`] and
 //! [`listen`] are for those who put another token endpoint behind the same HTTP face.
 
+pub mod audit;
 pub mod endpoint;
 pub mod http;
 pub mod listen;
 
+mod client_certificate;
 mod clock;
 mod config;
 mod connection;
@@ -35,6 +37,7 @@ mod server_key;
 mod store;
 mod throttle;
 
+pub use client_certificate::{CertificateTrust, ClientCertificate};
 pub use clock::SystemClock;
 pub use config::{Config, InvalidConfig, Listen, NoDataDir, default_data_dir};
 pub use counters::{CounterValues, Counters};

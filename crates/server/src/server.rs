@@ -1,5 +1,6 @@
 //! A server, from its settings to its end.
 
+use crate::audit::{Audit, JournalError};
 use crate::config::{Config, InvalidConfig};
 use crate::counters::{CounterValues, Counters};
 use crate::data_dir::{PrivateFileError, create_private_dir};
@@ -25,6 +26,7 @@ pub struct Server {
     local_addrs: Vec<SocketAddr>,
     listeners: Vec<TcpListener>,
     face: Arc<Face<Issuer>>,
+    audit: Option<Audit>,
 }
 
 impl Server {
@@ -63,12 +65,15 @@ impl Server {
             clients,
             watch,
             policy,
-            clock: ClockHandle(config.clock),
+            clock: ClockHandle(Arc::clone(&config.clock)),
             throttle: Throttle::new(&config.throttling),
             counters: Arc::clone(&counters),
         };
-        let face = Arc::new(Face::new(endpoint, documents, config.limits).counting_in(counters));
-        Ok(Self { issuer, local_addrs, listeners, face })
+        let audit = config.audit_log.path(&config.data_dir);
+        let audit = audit.map(|path| Audit::start(path, config.audit_limits, config.clock)).transpose()?;
+        let face =
+            Face::new(endpoint, documents, config.limits).counting_in(counters).with_audit(audit.clone());
+        Ok(Self { issuer, local_addrs, listeners, face: Arc::new(face), audit })
     }
 
     /// The issuer identifier, as it stands in tokens and metadata.
@@ -96,13 +101,24 @@ impl Server {
         Arc::clone(self.face.counters())
     }
 
+    /// The audit log, unless there is none.
+    pub const fn audit(&self) -> Option<&Audit> {
+        self.audit.as_ref()
+    }
+
     /// Serves until `shutdown` is done, then drains; see [`listen::serve`].
     ///
     /// It must run on a tokio runtime with I/O and time enabled.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
         let counters = self.counters();
         tracing::info!(issuer = self.issuer, addresses = ?self.local_addrs, "server started");
-        listen::serve(self.listeners, self.face, shutdown).await.map_err(ServeError)?;
+        let served = listen::serve(self.listeners, self.face, shutdown).await.map_err(ServeError);
+        if let Some(audit) = self.audit {
+            // Its thread may have to wait for the disk.
+            let closed = tokio::task::spawn_blocking(move || audit.close());
+            let _panicked = closed.await;
+        }
+        served?;
         let CounterValues { granted, .. } = counters.values();
         tracing::info!(granted, refused = counters.values().refused(), "server ended");
         Ok(())
@@ -142,6 +158,9 @@ pub enum StartError {
     /// The registry cannot be read, or not be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// The audit log cannot be written where it is to be.
+    #[error(transparent)]
+    Audit(#[from] JournalError),
 }
 
 /// A listening socket cannot be used on this runtime.

@@ -182,6 +182,8 @@ impl Registered {
                     access_token: Secret::from(token.as_str()),
                     expires_in,
                     scope: Some(scope),
+                    audience: String::new(),
+                    jwt_id: String::new(),
                 });
             }
         }
@@ -199,7 +201,13 @@ impl Registered {
         let signed = signer().map_err(|error| TokenRefusal::server_error(error.to_string()))?.sign(&claims);
         let token = signed.map_err(|error| TokenRefusal::server_error(error.to_string()))?;
         state.last.insert(scope.clone(), (token.clone(), grant.expires_at()));
-        Ok(IssuedToken { access_token: Secret::new(token), expires_in: grant.lifetime, scope: Some(scope) })
+        Ok(IssuedToken {
+            access_token: Secret::new(token),
+            expires_in: grant.lifetime,
+            scope: Some(scope),
+            audience: String::new(),
+            jwt_id: claims.jwt_id.to_owned(),
+        })
     }
 }
 

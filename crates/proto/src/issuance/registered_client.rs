@@ -3,7 +3,7 @@
 use super::credentials::{
     ClientCredentials, InvalidCredentials, MAX_SECRETS, NamedSecret, SecretDigest, SecretTerm,
 };
-use super::{LifetimeOutOfBounds, MAX_AUDIENCE_BYTES, check_lifetime, is_audience};
+use super::{LifetimeOutOfBounds, MAX_AUDIENCE_BYTES, Rule, check_lifetime, is_audience};
 use crate::jose::jws::Algorithm;
 use crate::secret::constant_time_eq;
 use crate::time::Timestamp;
@@ -240,4 +240,18 @@ pub enum AuthenticationFailure {
     /// The secret is right, the client disabled.
     #[error("the client is disabled")]
     Disabled,
+}
+
+impl AuthenticationFailure {
+    /// The rule behind it, for the audit log.
+    #[must_use]
+    pub const fn rule(self) -> Rule {
+        match self {
+            Self::UnknownClient => Rule::ClientUnknown,
+            Self::WrongSecret => Rule::SecretWrong,
+            Self::SecretNotYet => Rule::SecretNotYet,
+            Self::SecretExpired => Rule::SecretExpired,
+            Self::Disabled => Rule::ClientDisabled,
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::endpoint::{PresentedCredential, TokenRefusal};
 use http::header::{AUTHORIZATION, HeaderMap};
+use jeton_proto::issuance::Rule;
 use jeton_proto::wire::client_auth::{InvalidBasic, parse_basic};
 use jeton_proto::wire::error_response::ErrorCode;
 use jeton_proto::wire::token_request::TokenRequest;
@@ -15,7 +16,9 @@ pub(super) fn presented<'a>(
     let mut authorizations = headers.get_all(AUTHORIZATION).iter();
     let authorization = authorizations.next();
     if authorizations.next().is_some() {
-        return Err(invalid_request("there is more than one Authorization header"));
+        return Err(
+            invalid_request("there is more than one Authorization header").by(Rule::TwoAuthorizations)
+        );
     }
     let asserted = request.client_assertion.is_some();
     match (authorization, &request.client_secret) {
@@ -26,13 +29,16 @@ pub(super) fn presented<'a>(
             if request.client_id.as_deref().is_some_and(|client_id| client_id != basic.client_id) {
                 return Err(invalid_request(
                     "the client_id in the body is not the one in the Authorization header",
-                ));
+                )
+                .by(Rule::ClientIdMismatch));
             }
             Ok(PresentedCredential::Basic(basic))
         }
         (None, Some(client_secret)) => match request.client_id.as_deref() {
             Some(client_id) => Ok(PresentedCredential::Post { client_id, client_secret }),
-            None => Err(invalid_request("there is a client_secret without a client_id")),
+            None => {
+                Err(invalid_request("there is a client_secret without a client_id").by(Rule::ClientIdMissing))
+            }
         },
         (None, None) => Ok(PresentedCredential::Absent),
     }
@@ -40,6 +46,7 @@ pub(super) fn presented<'a>(
 
 fn two_methods() -> TokenRefusal {
     invalid_request("the client authenticates in more than one way; use either the header or the body")
+        .by(Rule::TwoMethods)
 }
 
 fn invalid_request(description: &'static str) -> TokenRefusal {
@@ -51,5 +58,6 @@ fn unreadable(error: InvalidBasic) -> TokenRefusal {
         ErrorCode::InvalidClient,
         "the Authorization header is not a Basic credential of RFC 6749",
     )
+    .by(Rule::BasicMalformed)
     .with_detail(error.to_string())
 }

@@ -1,27 +1,30 @@
 //! The HTTP face of a token endpoint: routes, methods, sizes, and answers as RFC 6749 §5 wants them.
 
+mod asked;
 mod credential;
 mod document;
 mod head;
 mod reply;
 
 pub use document::Documents;
-pub(crate) use reply::close_after;
+pub(crate) use reply::{close_after, push_text};
 
+use crate::audit::{Audit, Event};
 use crate::counters::Counters;
-use crate::endpoint::{IssuedToken, Limit, PresentedCredential, TokenCall, TokenEndpoint, TokenRefusal};
+use crate::endpoint::{IssuedToken, Limit, Peer, TokenCall, TokenEndpoint, TokenRefusal};
 use crate::limits::Limits;
 use crate::registry::SECRET_PREFIX;
 use ::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use ::http::{Method, Request, Response, StatusCode};
+use asked::{Asked, Caller, RequestIds};
 use bytes::{Bytes, BytesMut};
 use document::Route;
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
+use jeton_proto::issuance::Rule;
 use jeton_proto::wire::error_response::{ErrorCode, printable};
 use jeton_proto::wire::token_request::TokenRequest;
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -49,6 +52,8 @@ pub struct Face<E> {
     limits: Limits,
     counters: Arc<Counters>,
     draining: AtomicBool,
+    audit: Option<Audit>,
+    request_ids: RequestIds,
 }
 
 /// What became of the body of a request.
@@ -63,7 +68,21 @@ pub(crate) enum BodyOutcome {
 impl<E: TokenEndpoint> Face<E> {
     /// A face before `endpoint`, that shows `documents`.
     pub fn new(endpoint: E, documents: Documents, limits: Limits) -> Self {
-        Self { endpoint, documents, limits, counters: Arc::default(), draining: AtomicBool::new(false) }
+        Self {
+            endpoint,
+            documents,
+            limits,
+            counters: Arc::default(),
+            draining: AtomicBool::new(false),
+            audit: None,
+            request_ids: RequestIds::new(),
+        }
+    }
+
+    /// The same, which tells every token request to `audit`.
+    #[must_use]
+    pub fn with_audit(self, audit: Option<Audit>) -> Self {
+        Self { audit, ..self }
     }
 
     /// What stands behind the face.
@@ -92,20 +111,27 @@ impl<E: TokenEndpoint> Face<E> {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Answers one request.
-    pub async fn answer<B>(&self, request: Request<B>, peer: SocketAddr) -> Answer
+    /// Answers one request. Every answer has an id, by which the audit log knows the request, in `X-Request-Id`.
+    pub async fn answer<B>(&self, request: Request<B>, peer: impl Into<Peer>) -> Answer
     where
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error,
     {
-        self.answer_and_tell(request, peer).await.0
+        self.answer_and_tell(request, peer.into()).await.0
     }
 
-    pub(crate) async fn answer_and_tell<B>(
-        &self,
-        request: Request<B>,
-        peer: SocketAddr,
-    ) -> (Answer, BodyOutcome)
+    pub(crate) async fn answer_and_tell<B>(&self, request: Request<B>, peer: Peer) -> (Answer, BodyOutcome)
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: std::error::Error,
+    {
+        let asked = Asked::new(peer, self.request_ids.next());
+        let (mut answer, body) = self.answer_to(request, &asked).await;
+        asked.id.write_to(&mut answer);
+        (answer, body)
+    }
+
+    async fn answer_to<B>(&self, request: Request<B>, asked: &Asked) -> (Answer, BodyOutcome)
     where
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error,
@@ -114,11 +140,13 @@ impl<E: TokenEndpoint> Face<E> {
         let readable = matches!(*request.method(), Method::GET | Method::HEAD);
         let unread = if request.body().is_end_stream() { BodyOutcome::Read } else { BodyOutcome::Refused };
         if let Err(reason) = head::check(&request) {
-            return (self.refused_head(route, reason, peer), unread);
+            return (self.refused_head(route, reason, asked), unread);
         }
         let answer = match route {
-            Some(Route::Token) if request.method() == Method::POST => return self.token(request, peer).await,
-            Some(Route::Token) => self.token_method_not_allowed(peer),
+            Some(Route::Token) if request.method() == Method::POST => {
+                return self.token(request, asked).await;
+            }
+            Some(Route::Token) => self.token_method_not_allowed(asked),
             Some(_) if !readable => reply::read_method_not_allowed(),
             Some(Route::Metadata) => self.documents.metadata(),
             Some(Route::Jwks) => self.documents.jwks(),
@@ -129,7 +157,7 @@ impl<E: TokenEndpoint> Face<E> {
         (answer, unread)
     }
 
-    async fn token<B>(&self, request: Request<B>, peer: SocketAddr) -> (Answer, BodyOutcome)
+    async fn token<B>(&self, request: Request<B>, asked: &Asked) -> (Answer, BodyOutcome)
     where
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error,
@@ -137,79 +165,103 @@ impl<E: TokenEndpoint> Face<E> {
         let (head, body) = request.into_parts();
         let body = match tokio::time::timeout(self.limits.body_timeout, self.collect(body)).await {
             Ok(Ok(body)) => body,
-            Ok(Err(refused)) => return (self.refused_body(refused, peer), BodyOutcome::Refused),
-            Err(_) => return (self.refused_body(RefusedBody::Slow, peer), BodyOutcome::Refused),
+            Ok(Err(refused)) => return (self.refused_body(refused, asked), BodyOutcome::Refused),
+            Err(_) => return (self.refused_body(RefusedBody::Slow, asked), BodyOutcome::Refused),
         };
-        let caught = catch_panic(self.token_for(&head.headers, &body, peer)).await;
+        let caught = catch_panic(self.token_for(&head.headers, &body, asked)).await;
         let answer = caught.unwrap_or_else(|Panicked| {
             let refusal = TokenRefusal::server_error("a panic while the request was answered");
-            self.refuse(&refusal, None, peer)
+            self.refuse(&refusal, Caller::default(), asked)
         });
         (answer, BodyOutcome::Read)
     }
 
-    async fn token_for(&self, headers: &HeaderMap, body: &[u8], peer: SocketAddr) -> Answer {
-        let invalid_request = |text: String| TokenRefusal::new(ErrorCode::InvalidRequest, text);
+    async fn token_for(&self, headers: &HeaderMap, body: &[u8], asked: &Asked) -> Answer {
+        let invalid_request =
+            |rule, text: String| TokenRefusal::new(ErrorCode::InvalidRequest, text).by(rule);
         if !is_form(headers) {
-            let refusal =
-                invalid_request("the content type must be application/x-www-form-urlencoded".to_owned());
-            return self.refuse(&refusal, None, peer);
+            let refusal = invalid_request(
+                Rule::ContentType,
+                "the content type must be application/x-www-form-urlencoded".to_owned(),
+            );
+            return self.refuse(&refusal, Caller::default(), asked);
         }
         let request = match TokenRequest::parse(body) {
             Ok(request) => request,
-            Err(error) => return self.refuse(&invalid_request(error.to_string()), None, peer),
+            Err(error) => {
+                let refusal = invalid_request(Rule::FormMalformed, error.to_string());
+                return self.refuse(&refusal, Caller::default(), asked);
+            }
         };
         let credential = match credential::presented(headers, &request) {
             Ok(credential) => credential,
-            Err(refusal) => return self.refuse(&refusal, request.client_id.as_deref(), peer),
-        };
-        let call = TokenCall { request: &request, credential: &credential, peer };
-        match self.endpoint.answer(call).await {
-            Ok(issued) => self.grant(&issued, &credential, peer),
             Err(refusal) => {
-                let client_id = credential.id_and_secret().map(|(client_id, _)| client_id);
-                self.refuse(&refusal, client_id.or(request.client_id.as_deref()), peer)
+                let caller = Caller { client_id: request.client_id.as_deref(), method: None };
+                return self.refuse(&refusal, caller, asked);
             }
+        };
+        let peer = asked.peer.address;
+        let certificate = asked.peer.certificate.as_deref();
+        let call = TokenCall { request: &request, credential: &credential, peer, certificate };
+        let caller = Caller::of(&request, &credential);
+        match self.endpoint.answer(call).await {
+            Ok(issued) => self.grant(&issued, caller, asked),
+            Err(refusal) => self.refuse(&refusal, caller, asked),
         }
     }
 
-    fn grant(&self, issued: &IssuedToken, credential: &PresentedCredential<'_>, peer: SocketAddr) -> Answer {
+    fn grant(&self, issued: &IssuedToken, caller: Caller<'_>, asked: &Asked) -> Answer {
         self.counters.count_granted();
+        let client_id = caller.client_id.map(shown);
         tracing::info!(
-            client_id = credential.id_and_secret().map(|(client_id, _)| shown(client_id)).as_deref(),
+            client_id = client_id.as_deref(),
             scope = issued.scope.as_deref(),
             expires_in = issued.expires_in.as_secs(),
-            %peer,
+            peer = %asked.peer.address,
+            request_id = asked.id.as_str(),
             "token granted"
         );
+        if let Some(audit) = &self.audit {
+            let record = audit.record(Event::TokenGranted);
+            audit.add(&asked.granted(record, issued, client_id.as_deref(), caller.method));
+        }
         reply::token(issued)
     }
 
-    fn refuse(&self, refusal: &TokenRefusal, client_id: Option<&str>, peer: SocketAddr) -> Answer {
+    fn refuse(&self, refusal: &TokenRefusal, caller: Caller<'_>, asked: &Asked) -> Answer {
         match refusal.limit {
             Some(limit) => self.counters.count_limited(limit),
             None => self.counters.count_refused(&refusal.code),
         }
-        if refusal.limit == Some(Limit::Failures) {
-            // Told once by what slows them down: a line for each would be the work that is to be saved.
-            return reply::refusal(refusal);
+        let client_id = caller.client_id.map(shown);
+        let detail = refusal.detail.as_deref().map(shown);
+        // What slows failures down tells of it once: a line for each would be the work that is to be saved.
+        if refusal.limit != Some(Limit::Failures) {
+            tracing::info!(
+                client_id = client_id.as_deref(),
+                error = refusal.code.as_str(),
+                rule = refusal.rule.id(),
+                description = &*refusal.description,
+                detail = detail.as_deref(),
+                peer = %asked.peer.address,
+                request_id = asked.id.as_str(),
+                "token refused"
+            );
         }
-        tracing::info!(
-            client_id = client_id.map(shown).as_deref(),
-            error = refusal.code.as_str(),
-            description = &*refusal.description,
-            detail = refusal.detail.as_deref().map(shown).as_deref(),
-            %peer,
-            "token refused"
-        );
+        if let Some(audit) = &self.audit {
+            let record = audit.record(Event::TokenRefused);
+            let reason = detail.as_deref().unwrap_or(&refusal.description);
+            audit.add(&asked.refused(record, refusal, client_id.as_deref(), caller.method, reason));
+        }
         reply::refusal(refusal)
     }
 
     /// The connection ends with the answer: who knows where the next request begins.
-    fn refused_head(&self, route: Option<Route>, reason: &'static str, peer: SocketAddr) -> Answer {
+    fn refused_head(&self, route: Option<Route>, reason: &'static str, asked: &Asked) -> Answer {
         let mut answer = match route {
             Some(Route::Token) => {
-                self.refuse(&TokenRefusal::new(ErrorCode::InvalidRequest, reason), None, peer)
+                let refusal = TokenRefusal::new(ErrorCode::InvalidRequest, reason).by(Rule::HeadMalformed);
+                self.refuse(&refusal, Caller::default(), asked)
             }
             Some(Route::Jwks | Route::Metadata | Route::Live | Route::Ready) | None => reply::bad_request(),
         };
@@ -217,21 +269,29 @@ impl<E: TokenEndpoint> Face<E> {
         answer
     }
 
-    fn refused_body(&self, refused: RefusedBody, peer: SocketAddr) -> Answer {
-        let (status, description) = match refused {
-            RefusedBody::TooLong => (StatusCode::PAYLOAD_TOO_LARGE, "the request body is too long"),
-            RefusedBody::Slow => (StatusCode::REQUEST_TIMEOUT, "the request body did not arrive in time"),
-            RefusedBody::Broken => (StatusCode::BAD_REQUEST, "the request body did not arrive whole"),
+    fn refused_body(&self, refused: RefusedBody, asked: &Asked) -> Answer {
+        let (status, rule, description) = match refused {
+            RefusedBody::TooLong => {
+                (StatusCode::PAYLOAD_TOO_LARGE, Rule::BodyTooLong, "the request body is too long")
+            }
+            RefusedBody::Slow => {
+                (StatusCode::REQUEST_TIMEOUT, Rule::BodySlow, "the request body did not arrive in time")
+            }
+            RefusedBody::Broken => {
+                (StatusCode::BAD_REQUEST, Rule::BodyBroken, "the request body did not arrive whole")
+            }
         };
-        let mut answer = self.refuse(&TokenRefusal::new(ErrorCode::InvalidRequest, description), None, peer);
+        let refusal = TokenRefusal::new(ErrorCode::InvalidRequest, description).by(rule);
+        let mut answer = self.refuse(&refusal, Caller::default(), asked);
         *answer.status_mut() = status;
         close_after(&mut answer);
         answer
     }
 
-    fn token_method_not_allowed(&self, peer: SocketAddr) -> Answer {
+    fn token_method_not_allowed(&self, asked: &Asked) -> Answer {
         let description = "the token endpoint takes POST requests alone";
-        let mut answer = self.refuse(&TokenRefusal::new(ErrorCode::InvalidRequest, description), None, peer);
+        let refusal = TokenRefusal::new(ErrorCode::InvalidRequest, description).by(Rule::MethodNotAllowed);
+        let mut answer = self.refuse(&refusal, Caller::default(), asked);
         reply::allow(&mut answer, HeaderValue::from_static("POST"));
         answer
     }
@@ -303,10 +363,15 @@ async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, Panicked> 
     .await
 }
 
-/// What the log shows of a text that the caller sent. A secret that was sent in the wrong parameter is not shown.
+/// What the log shows of a text that the caller sent. A secret or a token that was sent in the wrong parameter is not
+/// shown.
 pub(crate) fn shown(text: &str) -> Cow<'static, str> {
     if text.contains(SECRET_PREFIX) {
         return Cow::Borrowed("(a client secret in the wrong place, not shown)");
+    }
+    // What every JWT begins with, once it is encoded.
+    if text.contains("eyJ") && text.contains('.') {
+        return Cow::Borrowed("(a token in the wrong place, not shown)");
     }
     Cow::Owned(printable(text))
 }

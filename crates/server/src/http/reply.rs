@@ -125,7 +125,7 @@ fn text(status: StatusCode, text: &'static str) -> Answer {
 }
 
 /// Appends a JSON string. The texts here are all but always plain ASCII; whatever is not goes the long way.
-fn push_text(json: &mut Vec<u8>, text: &str) {
+pub(crate) fn push_text(json: &mut Vec<u8>, text: &str) {
     // Counting, instead of stopping at the first, is a few instructions for 32 bytes, and a token has hundreds.
     let special =
         text.bytes().filter(|byte| !matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')).count();

@@ -5,6 +5,7 @@ use jeton_proto::secret::Secret;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Context;
 use std::time::Duration;
@@ -27,6 +28,8 @@ impl TokenEndpoint for Echo {
             access_token: Secret::from("a.b.c"),
             expires_in: Duration::from_mins(1),
             scope: scope.map(str::to_owned),
+            audience: String::new(),
+            jwt_id: String::new(),
         })
     }
 }

@@ -48,11 +48,11 @@ struct KeptToken {
 
 impl KeptTokens {
     /// The token of this kind and what is left of its life, which is more than half of it.
-    pub(crate) fn get(&self, kind: &TokenKind, now: Timestamp) -> Option<(Secret<String>, Duration)> {
+    pub(crate) fn get(&self, kind: &TokenKind, now: Timestamp) -> Option<(Secret<String>, JwtId, Duration)> {
         let tokens = locked(&self.0);
         let kept = tokens.get(kind)?;
         let left = kept.left(now)?;
-        Some((kept.access_token.clone(), Duration::from_secs(left.as_secs())))
+        Some((kept.access_token.clone(), kept.jwt_id, Duration::from_secs(left.as_secs())))
     }
 
     /// Keeps a token in place of the one of its kind. When there is no room, even without those that are no good any
@@ -117,7 +117,7 @@ mod tests {
         kept.keep(kind("worker"), &Secret::from("token"), *b"0123456789012345678901", NOW);
         let left = |millis| {
             let now = NOW.saturating_add(Duration::from_millis(millis));
-            kept.get(&kind("worker"), now).map(|(token, left)| (token.expose().clone(), left.as_secs()))
+            kept.get(&kind("worker"), now).map(|(token, _, left)| (token.expose().clone(), left.as_secs()))
         };
         assert_eq!(left(0), Some(("token".to_owned(), 100)));
         assert_eq!(left(20_001), Some(("token".to_owned(), 79)), "never more than is left");

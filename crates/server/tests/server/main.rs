@@ -10,6 +10,7 @@
 
 mod attack_credentials;
 mod attack_framing;
+mod audit;
 mod changes;
 mod connections;
 mod crowds;
@@ -22,6 +23,7 @@ mod tokens;
 
 use jeton_proto::issuance::ClientSettings;
 use jeton_proto::secret::Secret;
+use jeton_server::audit::Audit;
 use jeton_server::{Config, Counters, Listen, Registry, ServeError, Server};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -37,6 +39,7 @@ struct Running {
     issuer: String,
     address: SocketAddr,
     counters: Arc<Counters>,
+    audit: Option<Audit>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Result<(), ServeError>>,
 }
@@ -53,6 +56,7 @@ impl Running {
             issuer: server.issuer().to_owned(),
             address: server.local_addrs()[0],
             counters: server.counters(),
+            audit: server.audit().cloned(),
             stop,
             serving: tokio::spawn(server.serve(async { stopped.await.unwrap_or(()) })),
         }
@@ -128,8 +132,9 @@ async fn read_to_end(stream: &mut TcpStream) -> String {
 #[derive(Debug)]
 struct Answer {
     status: u16,
-    /// The header lines in lower case, `Date` left out, sorted.
+    /// The header lines in lower case, sorted, without those that every answer has anew: `Date` and `X-Request-Id`.
     headers: Vec<String>,
+    request_id: String,
     body: String,
 }
 
@@ -138,10 +143,12 @@ impl Answer {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
         let mut lines = head.lines();
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let mut headers: Vec<_> =
-            lines.map(str::to_ascii_lowercase).filter(|line| !line.starts_with("date:")).collect();
+        let anew = |line: &str| line.starts_with("date:") || line.starts_with("x-request-id:");
+        let request_id =
+            lines.clone().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap_or_default();
+        let mut headers: Vec<_> = lines.map(str::to_ascii_lowercase).filter(|line| !anew(line)).collect();
         headers.sort();
-        Self { status, headers, body: body.to_owned() }
+        Self { status, headers, request_id: request_id.to_owned(), body: body.to_owned() }
     }
 
     fn json(&self) -> serde_json::Value {
