@@ -7,6 +7,7 @@
 
 mod cache;
 mod credential;
+mod operations;
 mod profile;
 mod refusal;
 
@@ -15,6 +16,9 @@ pub(crate) use cache::{
 };
 
 pub(crate) use credential::CredentialArgs;
+pub(crate) use operations::{
+    AuditCommand, AuditCommandArgs, AuditPlaceArgs, ExplainArgs, OperationsArgs, VerifyAuditArgs,
+};
 pub(crate) use profile::{CheckProfilesArgs, ListProfilesArgs, ProfileCommand, ProfileCommandArgs};
 
 use crate::exit_code;
@@ -63,6 +67,10 @@ pub(crate) enum Command {
     Serve(ServerArgs),
     /// Add, list, disable, enable and remove the clients of the server, also while it runs
     Client(ClientCommandArgs),
+    /// Verify the audit log of the server
+    Audit(AuditCommandArgs),
+    /// Say why the server answered a token request as it did
+    Explain(ExplainArgs),
     /// Print an access token, alone
     Token(TokenArgs),
     /// Call an API with the token; a token that the API refuses is replaced once
@@ -110,6 +118,8 @@ pub(crate) struct ServerArgs {
     /// No token lives longer, whatever is set for its client [env: JETON_SERVER_LONGEST_TOKEN_LIFETIME; default: 30d]
     #[arg(long, value_name = "SPAN")]
     pub(crate) longest_token_lifetime: Option<String>,
+    #[command(flatten)]
+    pub(crate) operations: OperationsArgs,
     #[command(flatten)]
     pub(crate) throttling: ThrottlingArgs,
 }

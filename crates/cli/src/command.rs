@@ -1,8 +1,10 @@
 //! The commands.
 
+mod audit;
 mod cache;
 mod call;
 mod client;
+mod explain;
 mod inspect;
 mod login;
 mod logout;
@@ -21,6 +23,8 @@ pub(crate) async fn run(command: Command, layers: &Layers) -> Result<std::proces
     match command {
         Command::Serve(args) => serve::run(&args, layers).await,
         Command::Client(args) => client::run(&args, layers),
+        Command::Audit(args) => audit::run(&args, layers),
+        Command::Explain(args) => explain::run(&args, layers),
         Command::Token(args) => token::run(&args, layers).await,
         Command::Call(args) => call::run(&args, layers).await,
         Command::Login(args) => login::run(&args, layers).await,

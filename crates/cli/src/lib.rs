@@ -59,6 +59,8 @@ fn run(cli: Cli, environment: Environment) -> Result<std::process::ExitCode, Fai
         Command::Profile(_) => {}
         Command::Serve(_)
         | Command::Client(_)
+        | Command::Audit(_)
+        | Command::Explain(_)
         | Command::Token(_)
         | Command::Call(_)
         | Command::Login(_)
@@ -83,6 +85,8 @@ fn runtime_of(command: &Command) -> tokio::runtime::Builder {
     match command {
         Command::Serve(_) | Command::Sandbox(_) => tokio::runtime::Builder::new_multi_thread(),
         Command::Client(_)
+        | Command::Audit(_)
+        | Command::Explain(_)
         | Command::Token(_)
         | Command::Call(_)
         | Command::Login(_)
@@ -112,6 +116,11 @@ fn default_log_level(command: &Command) -> &'static str {
             "error,jeton::credentials=warn"
         }
         // What is refused in the sandbox is refused on purpose.
-        Command::Client(_) | Command::Logout(_) | Command::Inspect(_) | Command::Sandbox(_) => "error",
+        Command::Client(_)
+        | Command::Audit(_)
+        | Command::Explain(_)
+        | Command::Logout(_)
+        | Command::Inspect(_)
+        | Command::Sandbox(_) => "error",
     }
 }

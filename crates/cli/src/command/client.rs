@@ -1,5 +1,6 @@
 //! `jeton client`: the clients of the server, in its data directory, whether it runs or not.
 
+use super::audit::tell;
 use crate::args::{AddClientArgs, ClientCommand, ClientCommandArgs};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -9,6 +10,7 @@ use crate::output::{self, Format};
 use crate::settings::Layers;
 use jeton::{Scope, Secret};
 use jeton_proto::issuance::{ClientSettings, ClientStatus};
+use jeton_server::audit::Event;
 use jeton_server::{ClientRecord, DamagedClient, Registry, RegistryError};
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
@@ -25,15 +27,21 @@ const SEEN_AFTER: Duration = Duration::from_millis(400);
 pub(crate) fn run(args: &ClientCommandArgs, layers: &Layers) -> Result<(), Failure> {
     let data_dir = layers.data_dir(args.data_dir.as_deref())?;
     match &args.command {
-        ClientCommand::Add(added) => add(added, &data_dir, args.output),
+        ClientCommand::Add(added) => add(added, layers, &data_dir, args.output),
         ClientCommand::List => list(&data_dir, args.output),
-        ClientCommand::Disable(client) => change(&client.name, &data_dir, args.output, &Change::Disable),
-        ClientCommand::Enable(client) => change(&client.name, &data_dir, args.output, &Change::Enable),
-        ClientCommand::Remove(client) => change(&client.name, &data_dir, args.output, &Change::Remove),
+        ClientCommand::Disable(client) => {
+            change(&client.name, layers, &data_dir, args.output, &Change::Disable)
+        }
+        ClientCommand::Enable(client) => {
+            change(&client.name, layers, &data_dir, args.output, &Change::Enable)
+        }
+        ClientCommand::Remove(client) => {
+            change(&client.name, layers, &data_dir, args.output, &Change::Remove)
+        }
     }
 }
 
-fn add(args: &AddClientArgs, data_dir: &Path, format: Format) -> Result<(), Failure> {
+fn add(args: &AddClientArgs, layers: &Layers, data_dir: &Path, format: Format) -> Result<(), Failure> {
     let settings = settings_of(args)?;
     let registry = Registry::open(data_dir).map_err(|error| registry_failure(&error, data_dir))?;
     // The file is made before the client: a secret that cannot be written down would be lost.
@@ -56,6 +64,7 @@ fn add(args: &AddClientArgs, data_dir: &Path, format: Format) -> Result<(), Fail
         let undone = removed.map_err(|error| registry_failure(&error, data_dir));
         return Err(undone.err().unwrap_or(failure));
     }
+    tell(layers, data_dir, Event::ClientAdded, &settings.client_id)?;
     output::note(&format!(
         "client {} added in {}; its secret is shown this once and cannot be read again",
         settings.client_id,
@@ -195,14 +204,21 @@ enum Change {
     Remove,
 }
 
-fn change(client_id: &str, data_dir: &Path, format: Format, change: &Change) -> Result<(), Failure> {
+fn change(
+    client_id: &str,
+    layers: &Layers,
+    data_dir: &Path,
+    format: Format,
+    change: &Change,
+) -> Result<(), Failure> {
     let registry = open_existing(data_dir)?;
-    let (done, what) = match change {
-        Change::Disable => (registry.disable(client_id), "disabled"),
-        Change::Enable => (registry.enable(client_id), "enabled"),
-        Change::Remove => (registry.remove(client_id), "removed"),
+    let (done, what, event) = match change {
+        Change::Disable => (registry.disable(client_id), "disabled", Event::ClientDisabled),
+        Change::Enable => (registry.enable(client_id), "enabled", Event::ClientEnabled),
+        Change::Remove => (registry.remove(client_id), "removed", Event::ClientRemoved),
     };
     done.map_err(|error| registry_failure(&error, data_dir))?;
+    tell(layers, data_dir, event, client_id)?;
     std::thread::sleep(SEEN_AFTER);
     output::note(&format!("client {client_id} {what} in {}", data_dir.display()));
     match format {

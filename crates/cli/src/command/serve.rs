@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output;
 use crate::settings::Layers;
+use jeton_server::{Config, Server, StartError};
 
 /// Serves until SIGINT or SIGTERM, then answers what was begun and ends.
 pub(crate) async fn run(args: &ServerArgs, layers: &Layers) -> Result<(), Failure> {
@@ -53,7 +54,8 @@ fn start_failure(error: &StartError) -> Failure {
         | StartError::Key(_)
         | StartError::Keyring(_)
         | StartError::Registry(_)
-        | StartError::Watch(_) => ExitCode::Configuration,
+        | StartError::Watch(_)
+        | StartError::Audit(_) => ExitCode::Configuration,
         StartError::Listen(_)
         | StartError::LocalAddress(_)
         | StartError::Keys(_)
@@ -62,6 +64,9 @@ fn start_failure(error: &StartError) -> Failure {
     let failure = Failure::of(code, error);
     match error {
         StartError::Listen(_) => failure.hint("choose where to listen by --listen"),
+        StartError::Audit(_) => {
+            failure.hint("choose another file by --audit-log, or none by --audit-log off")
+        }
         StartError::Config(_)
         | StartError::DataDir(_)
         | StartError::Key(_)

@@ -3,7 +3,8 @@
 use super::Layers;
 use super::file::SettingsFile;
 use crate::args::{
-    CacheArgs, ClientArgs, CredentialArgs, IdentityArgs, NetworkArgs, ServerArgs, ThrottlingArgs,
+    CacheArgs, ClientArgs, CredentialArgs, IdentityArgs, NetworkArgs, OperationsArgs, ServerArgs,
+    ThrottlingArgs,
 };
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -94,6 +95,7 @@ fn server_without_flags() -> ServerArgs {
         signing_algorithm: None,
         longest_token_lifetime: None,
         throttling: ThrottlingArgs::default(),
+        operations: OperationsArgs::default(),
     }
 }
 

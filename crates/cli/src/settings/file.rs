@@ -56,6 +56,7 @@ pub(super) struct ServerSection {
     pub(super) default_audience: Option<Spanned<String>>,
     pub(super) signing_algorithm: Option<Spanned<String>>,
     pub(super) longest_token_lifetime: Option<Spanned<String>>,
+    pub(super) audit_log: Option<Spanned<String>>,
     pub(super) client_requests_per_second: Option<Spanned<NumberOrText>>,
     pub(super) client_burst: Option<Spanned<NumberOrText>>,
     pub(super) mint_per_call: Option<Spanned<String>>,

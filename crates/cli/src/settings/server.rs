@@ -1,5 +1,6 @@
 //! The settings of `jeton serve`, and the data directory of `jeton client`.
 
+mod operations;
 mod throttling;
 
 use super::{Found, Layers, Name, Origin, found};
@@ -63,6 +64,7 @@ impl Layers {
             config.longest_token_lifetime = found.parse::<Lifespan>()?.0;
         }
         config.throttling = self.throttling(&args.throttling, file)?;
+        self.operations(&args.operations, &mut config)?;
         Ok(config)
     }
 

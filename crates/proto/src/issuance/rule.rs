@@ -5,6 +5,7 @@
 macro_rules! rules {
     ($($variant:ident: $id:literal, $rfc:literal, $explanation:literal, $advice:literal;)*) => {
         /// Why a token request was refused, exactly. It is for the log of the server and never for its answer.
+        #[allow(clippy::doc_markdown, reason = "the doc comments are shown to people too, where backticks are noise")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Rule {
             $(#[doc = $explanation] $variant,)*

@@ -91,6 +91,7 @@ impl Bare {
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         answer.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
+        answer.headers_mut().insert("x-request-id", HeaderValue::from_static("rrrrrrrrrrrrrrrrrrrrrr"));
         Ok(answer)
     }
 }

@@ -44,7 +44,7 @@ pub(super) struct Journal {
 struct Open {
     file: File,
     /// How far it was read or written; more than that was written by others.
-    length: u64,
+    length_bytes: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -83,11 +83,9 @@ impl Journal {
         Self { path, rotate_bytes, open: None, head: None, mended: None, lines_written: 0 }
     }
 
-    /// Finds the end of the log, and mends it.
-    pub(super) fn prepare(&mut self) -> Result<(), JournalError> {
-        self.lock()?;
-        self.unlock();
-        Ok(())
+    /// Finds the end of the log, mends it, and tells so at once: another kill must not take that with it.
+    pub(super) fn prepare(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.append(&[], &mut 0, now)
     }
 
     /// Writes records, of which `lines` has the members one on each line, from the byte `written` on, and moves `written`
@@ -155,10 +153,10 @@ impl Journal {
         };
         if let Err(source) = open.file.write_all(chunk) {
             // Half a line must not stay. Where even that fails, it is mended as one that a killed process left.
-            let _mended_later = open.file.set_len(open.length);
+            let _mended_later = open.file.set_len(open.length_bytes);
             return Err(self.system(source));
         }
-        open.length += chunk.len() as u64;
+        open.length_bytes += chunk.len() as u64;
         self.head = Some(head);
         Ok(())
     }
@@ -166,7 +164,7 @@ impl Journal {
     /// Gives the file another name, and begins a new one, when `more` bytes would make it too large.
     fn rotate_for(&mut self, more: u64) -> Result<(), JournalError> {
         let Some(open) = &self.open else { return Ok(()) };
-        if open.length == 0 || open.length.saturating_add(more) <= self.rotate_bytes {
+        if open.length_bytes == 0 || open.length_bytes.saturating_add(more) <= self.rotate_bytes {
             return Ok(());
         }
         self.sync()?;
@@ -198,7 +196,7 @@ impl Journal {
         for _ in 0..LOCK_TRIES {
             let open = match self.open.take() {
                 Some(open) => open,
-                None => Open { file: self.open_file()?, length: 0 },
+                None => Open { file: self.open_file()?, length_bytes: 0 },
             };
             match open.file.try_lock() {
                 Ok(()) => {}
@@ -213,7 +211,7 @@ impl Journal {
             let named = std::fs::symlink_metadata(&self.path).map(|named| (named.dev(), named.ino()));
             let held = open.file.metadata().map_err(|source| self.system(source))?;
             if named.is_ok_and(|named| named == (held.dev(), held.ino())) {
-                let known = self.head.is_some() && open.length == held.len();
+                let known = self.head.is_some() && open.length_bytes == held.len();
                 self.open = Some(open);
                 if known || self.read_end(held.len())? {
                     return Ok(());
@@ -242,24 +240,24 @@ impl Journal {
 
     /// Reads where the chain ends, and cuts off what is no whole line. Whether the file can be gone on with; if not, it has
     /// another name now.
-    fn read_end(&mut self, length: u64) -> Result<bool, JournalError> {
-        let tail = self.read_tail(length).map_err(|source| self.system(source))?;
+    fn read_end(&mut self, length_bytes: u64) -> Result<bool, JournalError> {
+        let tail = self.read_tail(length_bytes).map_err(|source| self.system(source))?;
         let torn = tail.iter().rev().position(|byte| *byte == b'\n').unwrap_or(tail.len());
         let (whole, torn) = tail.split_at(tail.len() - torn);
         let last = whole.strip_suffix(b"\n").and_then(|lines| lines.rsplit(|byte| *byte == b'\n').next());
         let head = match last {
             Some(last) => Line::parse(last).filter(Line::is_intact).map(|line| line.head()),
             // A file that was begun a moment ago goes on with the one before it.
-            None if length < TAIL_BYTES => Some(self.head.map_or_else(|| self.archived_head(), Ok)?),
+            None if length_bytes < TAIL_BYTES => Some(self.head.map_or_else(|| self.archived_head(), Ok)?),
             None => None,
         };
         let Some(head) = head else {
             return self.set_aside().map(|()| false);
         };
         self.head = Some(head);
-        let whole_length = length - torn.len() as u64;
+        let whole_bytes = length_bytes - torn.len() as u64;
         if !torn.is_empty() {
-            let cut_off = self.open.as_ref().map_or(Ok(()), |open| open.file.set_len(whole_length));
+            let cut_off = self.open.as_ref().map_or(Ok(()), |open| open.file.set_len(whole_bytes));
             cut_off.map_err(|source| self.system(source))?;
             let kept = torn.get(..TORN_BYTES_KEPT).unwrap_or(torn);
             let kept = printable(&String::from_utf8_lossy(kept));
@@ -267,16 +265,16 @@ impl Journal {
             self.mended = Some(Mended::CutOff { bytes: torn.len(), kept });
         }
         if let Some(open) = &mut self.open {
-            open.length = whole_length;
+            open.length_bytes = whole_bytes;
         }
         Ok(true)
     }
 
-    fn read_tail(&self, length: u64) -> io::Result<Vec<u8>> {
+    fn read_tail(&self, length_bytes: u64) -> io::Result<Vec<u8>> {
         let mut tail = Vec::new();
         if let Some(open) = &self.open {
             let mut file = &open.file;
-            file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+            file.seek(SeekFrom::Start(length_bytes.saturating_sub(TAIL_BYTES)))?;
             file.take(TAIL_BYTES).read_to_end(&mut tail)?;
         }
         Ok(tail)
@@ -288,9 +286,9 @@ impl Journal {
         let Some(newest) = newest else { return Ok(Head::START) };
         let mut before = Self::new(newest, u64::MAX);
         let tail = File::open(&before.path).and_then(|file| {
-            let length = file.metadata()?.len();
-            before.open = Some(Open { file, length });
-            before.read_tail(length)
+            let length_bytes = file.metadata()?.len();
+            before.open = Some(Open { file, length_bytes });
+            before.read_tail(length_bytes)
         });
         let tail = tail.map_err(|source| self.system(source))?;
         let last = tail.strip_suffix(b"\n").and_then(|lines| lines.rsplit(|byte| *byte == b'\n').next());

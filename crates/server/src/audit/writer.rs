@@ -42,7 +42,7 @@ impl Writer {
         limits: AuditLimits,
         clock: ClockHandle,
     ) -> Result<Self, JournalError> {
-        let opened = journal.prepare();
+        let opened = journal.prepare(clock.now());
         let failing = match opened {
             Ok(()) => false,
             Err(error) if is_passing(&error) => {

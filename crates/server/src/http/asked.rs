@@ -152,7 +152,7 @@ mod tests {
         let seen: HashSet<_> = (0..1000).flat_map(|_| [ids.next(), others.next()]).collect();
         assert_eq!(seen.len(), 2000);
         assert!(seen.iter().all(|id| id.as_str().len() == 22 && URL_SAFE_NO_PAD.decode(id.as_str()).is_ok()));
-        let tails: Vec<_> = (0..3).map(|_| ids.next().as_str()[14..].to_owned()).collect();
+        let tails: Vec<_> = (0..3).map(|_| ids.next().0[14..].to_vec()).collect();
         assert!(tails[0] != tails[1] && tails[1] != tails[2]);
     }
 }

@@ -110,7 +110,7 @@ async fn no_secret_token_or_assertion_is_in_the_log_wherever_it_was_sent() {
     server.stop().await;
     let text = fs::read_to_string(dir.path().join("audit.jsonl")).unwrap();
     assert!(text.lines().count() > 20);
-    for canary in [secret.expose(), &token, &token[..40]] {
+    for canary in [secret.expose(), &token, token.split('.').next().unwrap()] {
         assert!(!text.contains(canary), "{text}");
     }
 }
