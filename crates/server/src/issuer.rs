@@ -2,7 +2,7 @@
 
 use crate::counters::Counters;
 use crate::endpoint::{IssuedToken, TokenCall, TokenEndpoint, TokenRefusal};
-use crate::registry::{Clients, SecretHasher, Snapshot};
+use crate::registry::{Clients, SecretHasher, SecretUses, Snapshot};
 use crate::store::StoreWatch;
 use crate::throttle::{JwtId, Minting, Throttle, TokenKind};
 use base64::Engine as _;
@@ -28,6 +28,7 @@ pub struct Issuer {
     pub(crate) hasher: SecretHasher,
     pub(crate) clients: Arc<Clients>,
     pub(crate) watch: StoreWatch,
+    pub(crate) uses: Arc<SecretUses>,
     pub(crate) policy: IssuancePolicy,
     pub(crate) clock: ClockHandle,
     pub(crate) throttle: Throttle,
@@ -80,7 +81,8 @@ impl Issuer {
     ) -> Result<Result<IssuedToken, TokenRefusal>, AuthenticationFailure> {
         let client = snapshot.client(client_id);
         let now = self.clock.moment();
-        issuance::authenticate(client.map(AsRef::as_ref), digest, now.wall())?;
+        let secret = issuance::authenticate(client.map(AsRef::as_ref), digest, now.wall())?;
+        self.uses.record(client_id, &secret.name, now.wall());
         let client = client.ok_or(AuthenticationFailure::UnknownClient)?;
         Ok(self.throttle.requested(client_id, now).and_then(|()| {
             let grant =

@@ -46,7 +46,10 @@ pub use issuer::Issuer;
 pub use keyring::KeyringError;
 pub use limits::Limits;
 pub use listen::ListenError;
-pub use registry::{ClientListing, ClientRecord, DamagedClient, Registry, RegistryError};
+pub use registry::{
+    ClientListing, ClientRecord, DamagedClient, LastUses, MAX_MANAGER_BYTES, NewSecret, Registry,
+    RegistryError, Rotated, SecretKeeping,
+};
 pub use server::{ServeError, Server, StartError};
 pub use server_key::{SealError, ServerKey, ServerKeyError};
 pub use store::{StoreError, WatchError};

@@ -8,7 +8,7 @@ use crate::http::{Documents, Face};
 use crate::issuer::{ClockHandle, Issuer};
 use crate::keyring::{Keyring, KeyringError};
 use crate::listen::{self, ListenError};
-use crate::registry::{Clients, Registry, RegistryError, SecretHasher};
+use crate::registry::{Clients, Registry, RegistryError, SecretHasher, SecretUses, UseFlusher};
 use crate::server_key::{ServerKey, ServerKeyError};
 use crate::store::{StoreLocation, StoreWatch, WatchError};
 use crate::throttle::Throttle;
@@ -27,6 +27,7 @@ pub struct Server {
     listeners: Vec<TcpListener>,
     face: Arc<Face<Issuer>>,
     audit: Option<Audit>,
+    flusher: UseFlusher,
 }
 
 impl Server {
@@ -52,18 +53,26 @@ impl Server {
         // Opened for its checks alone: the key must be the one of this registry.
         drop(Registry::over(&location, &key, Arc::clone(&config.clock))?);
         let clients = Arc::<Clients>::default();
+        let uses = Arc::<SecretUses>::default();
         let watch = StoreWatch::start(
             location.open().map_err(RegistryError::from)?,
-            vec![clients.clone()],
+            vec![clients.clone(), uses.clone()],
             Arc::clone(&config.clock),
         )?;
         let counters = Arc::new(Counters::default());
+        let flusher = UseFlusher::start(
+            location.open().map_err(RegistryError::from)?,
+            Arc::clone(&uses),
+            Arc::clone(&config.clock),
+        )
+        .map_err(WatchError::from)?;
         let endpoint = Issuer {
             url: issuer.clone(),
             signer: keyring.into_signer(),
             hasher: SecretHasher::new(&key),
             clients,
             watch,
+            uses,
             policy,
             clock: ClockHandle(Arc::clone(&config.clock)),
             throttle: Throttle::new(&config.throttling),
@@ -73,7 +82,7 @@ impl Server {
         let audit = audit.map(|path| Audit::start(path, config.audit_limits, config.clock)).transpose()?;
         let face =
             Face::new(endpoint, documents, config.limits).counting_in(counters).with_audit(audit.clone());
-        Ok(Self { issuer, local_addrs, listeners, face: Arc::new(face), audit })
+        Ok(Self { issuer, local_addrs, listeners, face: Arc::new(face), audit, flusher })
     }
 
     /// The issuer identifier, as it stands in tokens and metadata.
@@ -113,6 +122,9 @@ impl Server {
         let counters = self.counters();
         tracing::info!(issuer = self.issuer, addresses = ?self.local_addrs, "server started");
         let served = listen::serve(self.listeners, self.face, shutdown).await.map_err(ServeError);
+        // It writes to the store, which may have to wait.
+        let flusher = self.flusher;
+        let _flushed = tokio::task::spawn_blocking(move || drop(flusher)).await;
         if let Some(audit) = self.audit {
             // Its thread may have to wait for the disk.
             let closed = tokio::task::spawn_blocking(move || audit.close());

@@ -32,6 +32,8 @@ struct ClientDocument {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, String>,
     created_at_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    managed_by: Option<String>,
     #[serde(default)]
     secrets: Vec<SecretDocument>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,6 +125,7 @@ pub(super) fn render(record: &ClientRecord) -> Result<String, InvalidDocument> {
         signing_algorithm: settings.signing_algorithm.map(|algorithm| algorithm.as_str().to_owned()),
         labels: settings.labels.clone(),
         created_at_ms: record.created_at.as_unix_millis(),
+        managed_by: record.managed_by.clone(),
         secrets: credentials.secrets.iter().map(render_secret).collect(),
         jwks,
         jwks_uri,
@@ -189,6 +192,7 @@ pub(super) fn parse(client_id: &str, body: &str) -> Result<ClientRecord, Invalid
         settings,
         credentials,
         created_at: Timestamp::from_unix_millis(document.created_at_ms),
+        managed_by: document.managed_by,
     })
 }
 
@@ -237,7 +241,7 @@ fn parse_secret(document: SecretDocument) -> Result<NamedSecret, InvalidDocument
     })
 }
 
-fn parse_digest(hex: &str) -> Option<SecretDigest> {
+pub(super) fn parse_digest(hex: &str) -> Option<SecretDigest> {
     let mut digest = [0; 32];
     if hex.len() != 2 * digest.len() || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
@@ -314,6 +318,7 @@ mod tests {
                 }],
             },
             created_at: at(1),
+            managed_by: Some("files".to_owned()),
         }
     }
 
@@ -323,6 +328,7 @@ mod tests {
             settings: ClientSettings::new("client"),
             credentials: ClientCredentials::default(),
             created_at: Timestamp::EPOCH,
+            managed_by: None,
         };
         for record in [whole(), plain] {
             assert_eq!(parse("client", &render(&record).unwrap()).unwrap(), record);

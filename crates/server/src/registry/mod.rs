@@ -5,32 +5,33 @@
 
 mod document;
 mod record;
+mod rotation;
 mod secrets;
 mod snapshot;
+mod uses;
 
-pub use record::{ClientListing, ClientRecord, DamagedClient};
+pub use record::{ClientListing, ClientRecord, DamagedClient, MAX_MANAGER_BYTES};
+pub use rotation::{NewSecret, Rotated, SecretKeeping};
 pub(crate) use secrets::{SECRET_PREFIX, SecretHasher};
 pub(crate) use snapshot::{Clients, Snapshot};
+pub use uses::LastUses;
+pub(crate) use uses::{SecretUses, UseFlusher};
 
 use crate::clock::SystemClock;
 use crate::data_dir::{PrivateFileError, create_private_dir};
-use crate::server_key::{ServerKey, ServerKeyError};
+use crate::server_key::{SealError, ServerKey, ServerKeyError};
 use crate::store::{CommitError, Expect, Extent, Kind, Record, Store, StoreError, StoreLocation, Write};
 use jeton_proto::issuance::{
-    ClientCredentials, ClientSettings, ClientStatus, InvalidClientSettings, MAX_SECRETS, NamedSecret,
-    RegisteredClient, SecretTerm,
+    ClientCredentials, ClientSettings, ClientStatus, InvalidClientSettings, RegisteredClient,
 };
 use jeton_proto::secret::{Secret, constant_time_eq};
 use jeton_proto::time::{Clock, Timestamp};
 use jeton_proto::wire::error_response::printable;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// How often a change is made anew on what another process has written in between.
 const TRIES: usize = 16;
-/// The name of the secret that a client is added with.
-const FIRST_SECRET: &str = "1";
 
 /// The register of clients.
 ///
@@ -58,6 +59,7 @@ const FIRST_SECRET: &str = "1";
 #[derive(Debug)]
 pub struct Registry {
     store: Mutex<Box<dyn Store>>,
+    key: ServerKey,
     hasher: SecretHasher,
     clock: ClockHandle,
 }
@@ -80,16 +82,13 @@ impl Registry {
         let hasher = SecretHasher::new(key);
         let mut store = location.open()?;
         check_key(store.as_mut(), &hasher)?;
-        Ok(Self { store: Mutex::new(store), hasher, clock: ClockHandle(clock) })
+        Ok(Self { store: Mutex::new(store), key: key.clone(), hasher, clock: ClockHandle(clock) })
     }
 
     /// Adds a client, and gives the secret that was made for it: the one time that it can be had. Only its keyed
     /// digest is stored.
     pub fn add(&self, settings: ClientSettings) -> Result<Secret<String>, RegistryError> {
-        let secret = secrets::generate()?;
-        let named = NamedSecret::new(FIRST_SECRET, self.hasher.digest(&secret), self.clock.now());
-        self.add_with(settings, ClientCredentials { secrets: vec![named], ..ClientCredentials::default() })?;
-        Ok(secret)
+        self.add_with_secret(settings, ClientCredentials::default(), &NewSecret::default())
     }
 
     /// Adds a client with these credentials.
@@ -98,7 +97,7 @@ impl Registry {
         settings: ClientSettings,
         credentials: ClientCredentials,
     ) -> Result<(), RegistryError> {
-        let record = ClientRecord { settings, credentials, created_at: self.clock.now() };
+        let record = ClientRecord { settings, credentials, created_at: self.clock.now(), managed_by: None };
         let written = self.commit(&[write(&record, Expect::Absent)?]);
         written.map_err(|error| match error {
             CommitError::Conflict { id, .. } => RegistryError::ClientExists { client_id: printable(&id) },
@@ -112,7 +111,14 @@ impl Registry {
         let changes = self.store().changes(crate::store::ChangeNumber(0))?;
         debug_assert_eq!(changes.extent, Extent::Everything, "asked from the beginning");
         let mut listing = ClientListing::default();
-        for record in changes.records.iter().filter(|record| record.kind == Kind::Client) {
+        for record in &changes.records {
+            if record.kind == Kind::SecretUse {
+                let uses = record.body.as_deref().map(LastUses::parse).unwrap_or_default();
+                listing.last_uses.insert(record.id.clone(), uses);
+            }
+            if record.kind != Kind::Client {
+                continue;
+            }
             match read(record) {
                 Ok(client) => listing.clients.push(client),
                 Err(RegistryError::Damaged { client_id, fault }) => {
@@ -130,6 +136,12 @@ impl Registry {
     pub fn client(&self, client_id: &str) -> Result<ClientRecord, RegistryError> {
         let found = self.store().record(Kind::Client, client_id)?;
         read(&found.ok_or_else(|| no_such_client(client_id))?)
+    }
+
+    /// When the secrets of a client were used last, to the minute.
+    pub fn last_uses(&self, client_id: &str) -> Result<LastUses, RegistryError> {
+        let found = self.store().record(Kind::SecretUse, client_id)?;
+        Ok(found.and_then(|record| record.body).as_deref().map(LastUses::parse).unwrap_or_default())
     }
 
     /// Changes a client: `change` is given what is there, and is called again when another process was faster. What it leaves is
@@ -192,57 +204,6 @@ impl Registry {
         Err(RegistryError::Contended { client_id: printable(client_id) })
     }
 
-    /// Gives the client a new secret, good at once, and lets those that it has expire after `overlap`. The new one is called `name`,
-    /// or by the next number.
-    ///
-    /// # Errors
-    /// [`RegistryError::SecretsInForce`] when two are good already, since a third would leave somebody without: revoke one of them first.
-    pub fn rotate(
-        &self,
-        client_id: &str,
-        name: Option<&str>,
-        overlap: Duration,
-    ) -> Result<Secret<String>, RegistryError> {
-        let secret = secrets::generate()?;
-        let digest = self.hasher.digest(&secret);
-        self.update(client_id, |record| {
-            let now = self.clock.now();
-            let held = &mut record.credentials.secrets;
-            let next = name.map_or_else(|| next_name(held), str::to_owned);
-            held.retain(|secret| secret.term(now) != SecretTerm::Expired);
-            if held.len() >= MAX_SECRETS {
-                return Err(RegistryError::SecretsInForce {
-                    client_id: printable(client_id),
-                    names: held.iter().map(|secret| secret.name.clone()).collect(),
-                });
-            }
-            let end = now.saturating_add(overlap);
-            for old in held.iter_mut() {
-                old.expires_at = Some(old.expires_at.map_or(end, |set| set.min(end)));
-                // One that would never have been good has no place beside its successor.
-                old.not_before = old.not_before.filter(|begin| *begin < end);
-            }
-            held.push(NamedSecret::new(next, digest, now));
-            Ok(())
-        })?;
-        Ok(secret)
-    }
-
-    /// Which secret of the client `secret` is, and whether it is good now; `None`: none of them.
-    pub fn verify(
-        &self,
-        client_id: &str,
-        secret: &Secret<String>,
-    ) -> Result<Option<(NamedSecret, SecretTerm)>, RegistryError> {
-        let digest = self.hasher.digest(secret);
-        let held = self.client(client_id)?.credentials.secrets;
-        let now = self.clock.now();
-        Ok(held.into_iter().find(|held| held.digest == digest).map(|held| {
-            let term = held.term(now);
-            (held, term)
-        }))
-    }
-
     /// Takes the secret `name` from the client, at once.
     pub fn revoke_secret(&self, client_id: &str, name: &str) -> Result<(), RegistryError> {
         self.update(client_id, |record| {
@@ -289,12 +250,6 @@ fn damaged(client_id: &str, fault: &str) -> RegistryError {
 
 fn no_such_client(client_id: &str) -> RegistryError {
     RegistryError::NoSuchClient { client_id: printable(client_id) }
-}
-
-/// The number after the highest that was used as a name.
-fn next_name(held: &[NamedSecret]) -> String {
-    let highest = held.iter().filter_map(|secret| secret.name.parse::<u64>().ok()).max();
-    highest.unwrap_or_default().saturating_add(1).to_string()
 }
 
 /// Digests made under one key are of no use under another: a key file that was lost or swapped is told at once,
@@ -394,6 +349,9 @@ pub enum RegistryError {
     /// The random source of the machine failed.
     #[error("the random source failed, so no secret can be made")]
     Random,
+    /// A secret cannot be sealed.
+    #[error("the secret cannot be kept for client_secret_jwt")]
+    Seal(#[from] SealError),
 }
 
 fn told(names: &[String]) -> String {

@@ -1,7 +1,9 @@
 //! What the registry tells of a client.
 
+use super::uses::LastUses;
 use jeton_proto::issuance::{ClientCredentials, ClientSettings};
 use jeton_proto::time::Timestamp;
+use std::collections::BTreeMap;
 
 /// A client as the registry has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +14,13 @@ pub struct ClientRecord {
     pub credentials: ClientCredentials,
     /// When it was added.
     pub created_at: Timestamp,
+    /// Who keeps it as a set of files says: 1 to [`MAX_MANAGER_BYTES`] printable ASCII characters. `None`: nobody does, and no
+    /// application of files touches it.
+    pub managed_by: Option<String>,
 }
+
+/// The longest name of who manages a client, in bytes.
+pub const MAX_MANAGER_BYTES: usize = 64;
 
 /// Every client of a registry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +29,8 @@ pub struct ClientListing {
     pub clients: Vec<ClientRecord>,
     /// Those that cannot, and can have no tokens.
     pub damaged: Vec<DamagedClient>,
+    /// When the secrets of the clients were used last, by the client id. Of one whose secrets were not there may be none.
+    pub last_uses: BTreeMap<String, LastUses>,
 }
 
 /// A client that cannot be read: another program wrote it, or a newer version of this one.

@@ -12,6 +12,12 @@ use zeroize::Zeroizing;
 /// What every generated secret begins with, so that scanners for leaked secrets know one when they see it.
 pub(crate) const SECRET_PREFIX: &str = "jeton_secret_";
 
+/// The name under which the secret `secret_name` of a client is sealed, and opened again. A secret's name has no `/`, so no two have
+/// one name.
+pub(crate) fn sealing_name(client_id: &str, secret_name: &str) -> String {
+    format!("client secret/{client_id}/{secret_name}")
+}
+
 const RANDOM_BYTES: usize = 32;
 
 /// The key under which client secrets are hashed.

@@ -1,7 +1,8 @@
 use super::*;
 use crate::store::{ChangeNumber, Follower as _, sqlite_path};
-use jeton_proto::issuance::{AuthenticationFailure, authenticate};
+use jeton_proto::issuance::{AuthenticationFailure, SecretTerm, authenticate};
 use rusqlite::{Connection, TransactionBehavior};
+use std::time::Duration;
 
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
