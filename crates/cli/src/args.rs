@@ -5,7 +5,9 @@
     reason = "the doc comments are the text of the help, where backticks are noise"
 )]
 
+mod apply;
 mod cache;
+mod client;
 mod credential;
 mod operations;
 mod profile;
@@ -15,6 +17,11 @@ pub(crate) use cache::{
     CacheArgs, CacheCommand, CacheCommandArgs, CachePlaceArgs, ClearCacheArgs, ListCacheArgs, ShowCacheArgs,
 };
 
+pub(crate) use apply::{ApplyArgs, ClientsDirArgs, DriftArgs, FilesArgs};
+pub(crate) use client::{
+    AddClientArgs, Clearable, ClientCommand, ClientCommandArgs, CredentialFlags, DueArgs, RevokeArgs,
+    RotateArgs, SettingFlags, UpdateClientArgs,
+};
 pub(crate) use credential::CredentialArgs;
 pub(crate) use operations::{
     AuditCommand, AuditCommandArgs, AuditPlaceArgs, ExplainArgs, OperationsArgs, VerifyAuditArgs,
@@ -65,12 +72,16 @@ pub(crate) struct GlobalArgs {
 pub(crate) enum Command {
     /// Run the authorization server until interrupted
     Serve(ServerArgs),
-    /// Add, list, disable, enable and remove the clients of the server, also while it runs
+    /// Add, change and remove the clients of the server and their secrets, also while it runs
     Client(ClientCommandArgs),
     /// Verify the audit log of the server
     Audit(AuditCommandArgs),
     /// Say why the server answered a token request as it did
     Explain(ExplainArgs),
+    /// Make the clients of the server what a directory of files says, all at once or not at all
+    Apply(ApplyArgs),
+    /// Tell where the clients of the server are not what a directory of files says
+    Drift(DriftArgs),
     /// Print an access token, alone
     Token(TokenArgs),
     /// Call an API with the token; a token that the API refuses is replaced once
@@ -122,6 +133,8 @@ pub(crate) struct ServerArgs {
     pub(crate) operations: OperationsArgs,
     #[command(flatten)]
     pub(crate) throttling: ThrottlingArgs,
+    #[command(flatten)]
+    pub(crate) clients: ClientsDirArgs,
 }
 
 /// Limits on callers of the server.
@@ -139,63 +152,6 @@ pub(crate) struct ThrottlingArgs {
     /// From how many tokens in the life of one on that is [env: JETON_SERVER_MINTS_PER_TOKEN_LIFE; default: 100]
     #[arg(long, value_name = "NUMBER")]
     pub(crate) mints_per_token_life: Option<String>,
-}
-
-/// The clients of the server.
-#[derive(Debug, Args)]
-pub(crate) struct ClientCommandArgs {
-    /// Where keys and clients are kept [env: JETON_SERVER_DATA_DIR; default: jeton in $XDG_DATA_HOME or ~/.local/share]
-    #[arg(long, value_name = "DIR", global = true)]
-    pub(crate) data_dir: Option<String>,
-    /// The form of the result
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", global = true)]
-    pub(crate) output: Format,
-    #[command(subcommand)]
-    pub(crate) command: ClientCommand,
-}
-
-/// What is done with the clients.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ClientCommand {
-    /// Add a client, and print its secret: the one time that it can be had
-    Add(AddClientArgs),
-    /// List the clients
-    List,
-    /// Let a client have no more tokens; those that it has live on until they expire
-    Disable(ClientNameArgs),
-    /// Let a disabled client have tokens again
-    Enable(ClientNameArgs),
-    /// Remove a client and its secret
-    Remove(ClientNameArgs),
-}
-
-/// A client to be added.
-#[derive(Debug, Args)]
-pub(crate) struct AddClientArgs {
-    /// The client id
-    pub(crate) name: String,
-    /// The scopes that the client may have, space-delimited; may be repeated
-    #[arg(long = "scope", value_name = "SCOPES")]
-    pub(crate) scopes: Vec<String>,
-    /// What a request without scope is given; without it, all scopes that the client may have
-    #[arg(long, value_name = "SCOPES")]
-    pub(crate) default_scope: Option<String>,
-    /// A resource that the client may have tokens for, the first being the default; may be repeated
-    #[arg(long = "audience", value_name = "URI")]
-    pub(crate) audiences: Vec<String>,
-    /// How long its tokens live, such as 90s, 15m or 24h
-    #[arg(long, value_name = "SPAN", default_value = "1h")]
-    pub(crate) token_lifetime: String,
-    /// Write the secret to this new file, for the owner alone, and not to stdout
-    #[arg(long, value_name = "PATH")]
-    pub(crate) secret_file: Option<PathBuf>,
-}
-
-/// A client that is there.
-#[derive(Debug, Args)]
-pub(crate) struct ClientNameArgs {
-    /// The client id
-    pub(crate) name: String,
 }
 
 /// What is set for asking an authorization server.

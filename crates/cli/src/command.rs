@@ -1,5 +1,6 @@
 //! The commands.
 
+mod apply;
 mod audit;
 mod cache;
 mod call;
@@ -9,6 +10,7 @@ mod inspect;
 mod login;
 mod logout;
 mod profile;
+mod registry;
 mod sandbox;
 mod serve;
 mod token;
@@ -22,7 +24,9 @@ use crate::settings::Layers;
 pub(crate) async fn run(command: Command, layers: &Layers) -> Result<std::process::ExitCode, Failure> {
     match command {
         Command::Serve(args) => serve::run(&args, layers).await,
-        Command::Client(args) => client::run(&args, layers),
+        Command::Client(args) => client::run(&args, layers).await,
+        Command::Apply(args) => return apply::run(&args, layers).map(Into::into),
+        Command::Drift(args) => return apply::drift(&args, layers).map(Into::into),
         Command::Audit(args) => audit::run(&args, layers),
         Command::Explain(args) => explain::run(&args, layers),
         Command::Token(args) => token::run(&args, layers).await,

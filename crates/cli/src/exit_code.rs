@@ -15,6 +15,8 @@ pub(crate) enum ExitCode {
     ServerUnreachable,
     /// The settings are wrong: the file, the environment, or what they point to.
     Configuration,
+    /// The clients are not what the files say.
+    Different,
 }
 
 impl ExitCode {
@@ -27,6 +29,7 @@ impl ExitCode {
             Self::CredentialRefused => 3,
             Self::ServerUnreachable => 4,
             Self::Configuration => 5,
+            Self::Different => 6,
         }
     }
 }
@@ -45,7 +48,8 @@ Exit codes:
   2  the command line is wrong
   3  the authorization server refused the credential, or the scope or resource asked for
   4  a server cannot be reached or cannot answer now
-  5  the settings are wrong: the file, the environment, or what they point to";
+  5  the settings are wrong: the file, the environment, or what they point to
+  6  the clients of the server are not what the files say (apply --plan, drift)";
 
 #[cfg(test)]
 mod tests {
@@ -60,6 +64,7 @@ mod tests {
             ExitCode::CredentialRefused,
             ExitCode::ServerUnreachable,
             ExitCode::Configuration,
+            ExitCode::Different,
         ] {
             assert!(HELP.contains(&format!("\n  {}  ", code.number())));
         }

@@ -59,6 +59,8 @@ fn run(cli: Cli, environment: Environment) -> Result<std::process::ExitCode, Fai
         Command::Profile(_) => {}
         Command::Serve(_)
         | Command::Client(_)
+        | Command::Apply(_)
+        | Command::Drift(_)
         | Command::Audit(_)
         | Command::Explain(_)
         | Command::Token(_)
@@ -85,6 +87,8 @@ fn runtime_of(command: &Command) -> tokio::runtime::Builder {
     match command {
         Command::Serve(_) | Command::Sandbox(_) => tokio::runtime::Builder::new_multi_thread(),
         Command::Client(_)
+        | Command::Apply(_)
+        | Command::Drift(_)
         | Command::Audit(_)
         | Command::Explain(_)
         | Command::Token(_)
@@ -117,6 +121,8 @@ fn default_log_level(command: &Command) -> &'static str {
         }
         // What is refused in the sandbox is refused on purpose.
         Command::Client(_)
+        | Command::Apply(_)
+        | Command::Drift(_)
         | Command::Audit(_)
         | Command::Explain(_)
         | Command::Logout(_)

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 mod credentials;
+mod due;
 mod registered_client;
 mod rule;
 
@@ -20,6 +21,7 @@ pub use credentials::{
     MAX_CLAIM_CONDITIONS, MAX_CLIENT_JWKS_BYTES, MAX_CREDENTIAL_TEXT_BYTES, MAX_SECRET_NAME_BYTES,
     MAX_SECRETS, MAX_WORKLOADS, NamedSecret, SecretDigest, SecretTerm, TlsSubject, WorkloadTrust,
 };
+pub use due::{DueReason, DueTerms, due};
 pub use registered_client::{
     AuthenticationFailure, ClientSettings, ClientStatus, DEFAULT_TOKEN_LIFETIME, InvalidClientSettings,
     MAX_AUDIENCES, MAX_CLIENT_ID_BYTES, MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS,

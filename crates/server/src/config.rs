@@ -2,6 +2,7 @@
 
 use crate::audit::{AuditLimits, AuditLog};
 use crate::clock::SystemClock;
+use crate::declared::Unnamed;
 use crate::limits::Limits;
 use crate::throttle::Throttling;
 use jeton_proto::issuance::{InvalidPolicy, IssuancePolicy, MAX_TOKEN_LIFETIME};
@@ -56,6 +57,11 @@ pub struct Config {
     pub signing_algorithm: Algorithm,
     /// No token lives longer than this, whatever is set for its client: 1 s to 30 days, which is the default.
     pub longest_token_lifetime: Duration,
+    /// A directory of files with clients (see [`DeclaredClients`](crate::DeclaredClients)), which are applied at the start and
+    /// whenever the files change. Files with a fault leave the clients as they are.
+    pub clients_dir: Option<PathBuf>,
+    /// What becomes of clients that these files named and name no more. Default: they stay.
+    pub unnamed_clients: Unnamed,
     /// Bounds on connections, requests and waits.
     pub limits: Limits,
     /// Limits on what callers ask of the token endpoint.
@@ -78,6 +84,8 @@ impl Config {
             default_audience: None,
             signing_algorithm: Algorithm::Es256,
             longest_token_lifetime: MAX_TOKEN_LIFETIME,
+            clients_dir: None,
+            unnamed_clients: Unnamed::Kept,
             limits: Limits::default(),
             throttling: Throttling::default(),
             audit_log: AuditLog::default(),
@@ -129,6 +137,8 @@ impl fmt::Debug for Config {
             .field("default_audience", &self.default_audience)
             .field("signing_algorithm", &self.signing_algorithm)
             .field("longest_token_lifetime", &self.longest_token_lifetime)
+            .field("clients_dir", &self.clients_dir)
+            .field("unnamed_clients", &self.unnamed_clients)
             .field("limits", &self.limits)
             .field("throttling", &self.throttling)
             .field("audit_log", &self.audit_log)

@@ -28,6 +28,7 @@ mod config;
 mod connection;
 mod counters;
 mod data_dir;
+mod declared;
 mod issuer;
 mod keyring;
 mod limits;
@@ -42,13 +43,17 @@ pub use clock::SystemClock;
 pub use config::{Config, InvalidConfig, Listen, NoDataDir, default_data_dir};
 pub use counters::{CounterValues, Counters};
 pub use data_dir::PrivateFileError;
+pub use declared::{
+    Adoption, DeclaredClient, DeclaredClients, DeclaredSecret, DeclaredSecrets, FileFault, MemberDifference,
+    Place, Plan, PlanTerms, PlannedChange, Unnamed, plan,
+};
 pub use issuer::Issuer;
 pub use keyring::KeyringError;
 pub use limits::Limits;
 pub use listen::ListenError;
 pub use registry::{
-    ClientListing, ClientRecord, DamagedClient, LastUses, MAX_MANAGER_BYTES, NewSecret, Registry,
-    RegistryError, Rotated, SecretKeeping,
+    ApplyError, ClientListing, ClientRecord, DamagedClient, LastUses, MAX_MANAGER_BYTES, NewSecret, Registry,
+    RegistryError, Rotated, SecretKeeping, certificate_thumbprint,
 };
 pub use server::{ServeError, Server, StartError};
 pub use server_key::{SealError, ServerKey, ServerKeyError};

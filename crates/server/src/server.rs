@@ -4,6 +4,7 @@ use crate::audit::{Audit, JournalError};
 use crate::config::{Config, InvalidConfig};
 use crate::counters::{CounterValues, Counters};
 use crate::data_dir::{PrivateFileError, create_private_dir};
+use crate::declared::{Adoption, ClientsDirectory, PlanTerms};
 use crate::http::{Documents, Face};
 use crate::issuer::{ClockHandle, Issuer};
 use crate::keyring::{Keyring, KeyringError};
@@ -28,6 +29,7 @@ pub struct Server {
     face: Arc<Face<Issuer>>,
     audit: Option<Audit>,
     flusher: UseFlusher,
+    clients_dir: Option<ClientsDirectory>,
 }
 
 impl Server {
@@ -50,13 +52,16 @@ impl Server {
         let documents = Documents::new(&issuer, jwks).map_err(StartError::Metadata)?;
         let key = ServerKey::open(&config.data_dir)?;
         let location = StoreLocation::DataDir(config.data_dir.clone());
-        // Opened for its checks alone: the key must be the one of this registry.
-        drop(Registry::over(&location, &key, Arc::clone(&config.clock))?);
+        let registry = Registry::over(&location, &key, Arc::clone(&config.clock))?;
+        let audit = config.audit_log.path(&config.data_dir);
+        let audit_clock = Arc::clone(&config.clock);
+        let audit = audit.map(|path| Audit::start(path, config.audit_limits, audit_clock)).transpose()?;
+        let clients_dir = follow_clients(&config, registry, audit.clone())?;
         let clients = Arc::<Clients>::default();
         let uses = Arc::<SecretUses>::default();
         let watch = StoreWatch::start(
             location.open().map_err(RegistryError::from)?,
-            vec![clients.clone(), uses.clone()],
+            vec![Arc::<Clients>::clone(&clients), Arc::<SecretUses>::clone(&uses)],
             Arc::clone(&config.clock),
         )?;
         let counters = Arc::new(Counters::default());
@@ -74,15 +79,13 @@ impl Server {
             watch,
             uses,
             policy,
-            clock: ClockHandle(Arc::clone(&config.clock)),
+            clock: ClockHandle(config.clock),
             throttle: Throttle::new(&config.throttling),
             counters: Arc::clone(&counters),
         };
-        let audit = config.audit_log.path(&config.data_dir);
-        let audit = audit.map(|path| Audit::start(path, config.audit_limits, config.clock)).transpose()?;
         let face =
             Face::new(endpoint, documents, config.limits).counting_in(counters).with_audit(audit.clone());
-        Ok(Self { issuer, local_addrs, listeners, face: Arc::new(face), audit, flusher })
+        Ok(Self { issuer, local_addrs, listeners, face: Arc::new(face), audit, flusher, clients_dir })
     }
 
     /// The issuer identifier, as it stands in tokens and metadata.
@@ -122,9 +125,9 @@ impl Server {
         let counters = self.counters();
         tracing::info!(issuer = self.issuer, addresses = ?self.local_addrs, "server started");
         let served = listen::serve(self.listeners, self.face, shutdown).await.map_err(ServeError);
-        // It writes to the store, which may have to wait.
-        let flusher = self.flusher;
-        let _flushed = tokio::task::spawn_blocking(move || drop(flusher)).await;
+        // They may have to wait for the store.
+        let threads = (self.clients_dir, self.flusher);
+        let _ended = tokio::task::spawn_blocking(move || drop(threads)).await;
         if let Some(audit) = self.audit {
             // Its thread may have to wait for the disk.
             let closed = tokio::task::spawn_blocking(move || audit.close());
@@ -135,6 +138,21 @@ impl Server {
         tracing::info!(granted, refused = counters.values().refused(), "server ended");
         Ok(())
     }
+}
+
+/// Applies the files of clients, if there are any to be followed. The manager is that of `jeton apply` without `--manager`.
+fn follow_clients(
+    config: &Config,
+    registry: Registry,
+    audit: Option<Audit>,
+) -> Result<Option<ClientsDirectory>, WatchError> {
+    let Some(dir) = config.clients_dir.clone() else { return Ok(None) };
+    let terms = PlanTerms {
+        manager: "files".to_owned(),
+        adoption: Adoption::Refused,
+        unnamed: config.unnamed_clients,
+    };
+    Ok(Some(ClientsDirectory::start(dir, terms, registry, audit)?))
 }
 
 /// Why a server did not start.

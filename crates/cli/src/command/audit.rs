@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::output::{self, Format};
 use crate::settings::Layers;
 use jeton::{Clock as _, SystemClock};
-use jeton_server::audit::{self, Act, Event, Verdict};
+use jeton_server::audit::{self, Act, Verdict};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -91,12 +91,10 @@ fn document(verdict: &Verdict) -> Value {
     })
 }
 
-/// Tells the audit log that something was done to a client. It was done, so what cannot be told there is told here.
-pub(super) fn tell(layers: &Layers, data_dir: &Path, event: Event, client_id: &str) -> Result<(), Failure> {
+/// Tells the audit log what was done to clients. It was done, so what cannot be told there is told here.
+pub(super) fn tell(layers: &Layers, data_dir: &Path, acts: &[Act<'_>]) -> Result<(), Failure> {
     let Some(path) = layers.audit_log(None)?.path(data_dir) else { return Ok(()) };
-    let actor = format!("uid={}", rustix::process::getuid().as_raw());
-    let act = Act { event, actor: &actor, client_id: Some(client_id), detail: None };
-    if let Err(error) = audit::append(&path, &act, SystemClock.now()) {
+    if let Err(error) = audit::append_all(&path, acts, SystemClock.now()) {
         let failure = Failure::of(ExitCode::Other, &error);
         output::note(&format!(
             "warning: it is not in the audit log: {}",
@@ -104,4 +102,9 @@ pub(super) fn tell(layers: &Layers, data_dir: &Path, event: Event, client_id: &s
         ));
     }
     Ok(())
+}
+
+/// Who does what is done by commands.
+pub(super) fn actor() -> String {
+    format!("uid={}", rustix::process::getuid().as_raw())
 }

@@ -3,8 +3,8 @@
 use super::Layers;
 use super::file::SettingsFile;
 use crate::args::{
-    CacheArgs, ClientArgs, CredentialArgs, IdentityArgs, NetworkArgs, OperationsArgs, ServerArgs,
-    ThrottlingArgs,
+    CacheArgs, ClientArgs, ClientsDirArgs, CredentialArgs, IdentityArgs, NetworkArgs, OperationsArgs,
+    ServerArgs, ThrottlingArgs,
 };
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -96,6 +96,7 @@ fn server_without_flags() -> ServerArgs {
         longest_token_lifetime: None,
         throttling: ThrottlingArgs::default(),
         operations: OperationsArgs::default(),
+        clients: ClientsDirArgs::default(),
     }
 }
 

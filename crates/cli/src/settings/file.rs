@@ -56,6 +56,8 @@ pub(super) struct ServerSection {
     pub(super) default_audience: Option<Spanned<String>>,
     pub(super) signing_algorithm: Option<Spanned<String>>,
     pub(super) longest_token_lifetime: Option<Spanned<String>>,
+    pub(super) clients_dir: Option<Spanned<String>>,
+    pub(super) unnamed_clients: Option<Spanned<String>>,
     pub(super) audit_log: Option<Spanned<String>>,
     pub(super) client_requests_per_second: Option<Spanned<NumberOrText>>,
     pub(super) client_burst: Option<Spanned<NumberOrText>>,

@@ -4,12 +4,14 @@ mod operations;
 mod throttling;
 
 use super::{Found, Layers, Name, Origin, found};
-use crate::args::ServerArgs;
+use crate::args::{ClientsDirArgs, ServerArgs};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::lifespan::Lifespan;
+use jeton::Secret;
+use jeton::credentials::SecretPlace;
 use jeton_proto::jose::jws::Algorithm;
-use jeton_server::{Config, Listen, default_data_dir};
+use jeton_server::{Config, Listen, Unnamed, default_data_dir};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -32,6 +34,14 @@ const LONGEST_TOKEN_LIFETIME: Name = Name {
     file: "server.longest_token_lifetime",
     environment: "JETON_SERVER_LONGEST_TOKEN_LIFETIME",
     flag: "--longest-token-lifetime",
+};
+
+const CLIENTS_DIR: Name =
+    Name { file: "server.clients_dir", environment: "JETON_SERVER_CLIENTS_DIR", flag: "--clients" };
+const UNNAMED_CLIENTS: Name = Name {
+    file: "server.unnamed_clients",
+    environment: "JETON_SERVER_UNNAMED_CLIENTS",
+    flag: "--unnamed-clients",
 };
 
 impl Layers {
@@ -65,7 +75,31 @@ impl Layers {
         }
         config.throttling = self.throttling(&args.throttling, file)?;
         self.operations(&args.operations, &mut config)?;
+        self.clients_dir(&args.clients, &mut config)?;
         Ok(config)
+    }
+
+    fn clients_dir(&self, args: &ClientsDirArgs, config: &mut Config) -> Result<(), Failure> {
+        let file = &self.file.content.server;
+        let dir = self.text(&CLIENTS_DIR, args.clients_dir.as_deref(), file.clients_dir.as_ref())?;
+        config.clients_dir = dir.map(|found| found.path());
+        let unnamed =
+            self.text(&UNNAMED_CLIENTS, args.unnamed_clients.as_deref(), file.unnamed_clients.as_ref())?;
+        if let Some(found) = unnamed {
+            config.unnamed_clients = match found.value.as_str() {
+                "keep" => Unnamed::Kept,
+                "remove" => Unnamed::Removed,
+                _ => return Err(found.origin.fault(&"it is keep or remove")),
+            };
+        }
+        Ok(())
+    }
+
+    /// Reads the secret at the place that a flag names.
+    pub(crate) async fn secret_at(&self, flag: &'static str, place: &str) -> Result<Secret<String>, Failure> {
+        let found = found(place, Origin::Flag(flag));
+        let place = Found { value: found.parse::<SecretPlace>()?, origin: found.origin };
+        self.secrets(&[&place.value]).read(&place).await
     }
 
     /// The data directory: what is set, or the one of this user.

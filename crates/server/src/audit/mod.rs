@@ -150,12 +150,21 @@ impl Act<'_> {
 
 /// Writes one administrative act to the log at `path`, which a server may be writing to at the same time, and to the disk.
 pub fn append(path: &Path, act: &Act<'_>, at: Timestamp) -> Result<(), JournalError> {
+    append_all(path, std::slice::from_ref(act), at)
+}
+
+/// Writes several acts as [`append`] writes one.
+pub fn append_all(path: &Path, acts: &[Act<'_>], at: Timestamp) -> Result<(), JournalError> {
     let mut journal = Journal::new(path.to_owned(), AuditLimits::default().file_bytes);
-    let record = act.record(at);
-    let lines = [record.members(), b"\n"].concat();
-    journal.append(&lines, &mut 0, at)?;
+    for some in acts.chunks(ACTS_AT_ONCE) {
+        let lines: Vec<_> = some.iter().flat_map(|act| [act.record(at).members(), b"\n"].concat()).collect();
+        journal.append(&lines, &mut 0, at)?;
+    }
     journal.sync()
 }
+
+/// How many acts are written while the lock of the log is held.
+const ACTS_AT_ONCE: usize = 100;
 
 fn process_id() -> u64 {
     u64::from(std::process::id())

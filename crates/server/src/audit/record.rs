@@ -37,6 +37,8 @@ events! {
     ClientEnabled: "client_enabled", "A client may have tokens again.";
     ClientDisabled: "client_disabled", "A client may have no more tokens.";
     ClientRemoved: "client_removed", "A client was removed.";
+    SecretAdded: "secret_added", "A client was given one more secret; the detail is its name.";
+    SecretRevoked: "secret_revoked", "A secret was taken from a client; the detail is its name.";
     ServerStarted: "server_started", "A server began to write to this log.";
     ServerEnded: "server_ended", "A server ended in good order.";
     LogResumed: "log_resumed", "The log was mended: the one before the last to write was cut off, or the log was damaged.";

@@ -15,6 +15,7 @@ use jeton_proto::wire::scope::Scope;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 #[derive(Serialize, Deserialize)]
@@ -196,6 +197,20 @@ pub(super) fn parse(client_id: &str, body: &str) -> Result<ClientRecord, Invalid
     })
 }
 
+/// A client as people may see it: its members by their names, without digests and sealed secrets.
+pub(crate) fn shown(record: &ClientRecord) -> BTreeMap<String, Value> {
+    let document = render(record).ok().and_then(|body| serde_json::from_str(&body).ok());
+    let mut members: BTreeMap<String, Value> = document.unwrap_or_default();
+    members.remove("created_at_ms");
+    if let Some(Value::Array(secrets)) = members.get_mut("secrets") {
+        for secret in secrets.iter_mut().filter_map(Value::as_object_mut) {
+            secret.remove("digest");
+            secret.remove("sealed");
+        }
+    }
+    members
+}
+
 type KeyMembers = (Option<Value>, Option<String>);
 
 fn render_keys(keys: Option<&ClientKeys>) -> Result<KeyMembers, InvalidDocument> {
@@ -219,7 +234,7 @@ fn parse_keys(jwks: Option<Value>, jwks_uri: Option<String>) -> Result<Option<Cl
 fn render_secret(secret: &NamedSecret) -> SecretDocument {
     SecretDocument {
         name: secret.name.clone(),
-        digest: secret.digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
+        digest: hexadecimal(secret.digest.as_bytes()),
         sealed: secret.sealed.as_ref().map(|sealed| URL_SAFE_NO_PAD.encode(sealed)),
         created_at_ms: secret.created_at.as_unix_millis(),
         not_before_ms: secret.not_before.map(Timestamp::as_unix_millis),
@@ -238,6 +253,14 @@ fn parse_secret(document: SecretDocument) -> Result<NamedSecret, InvalidDocument
         created_at: Timestamp::from_unix_millis(document.created_at_ms),
         not_before: document.not_before_ms.map(Timestamp::from_unix_millis),
         expires_at: document.expires_at_ms.map(Timestamp::from_unix_millis),
+    })
+}
+
+/// Two digits a byte.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        let _infallible = write!(digits, "{byte:02x}");
+        digits
     })
 }
 

@@ -3,6 +3,7 @@
 //! [`Registry`] is for those who administer; the token path has a [`Snapshot`] in memory, which a
 //! [`StoreWatch`](crate::store::StoreWatch) keeps up to date.
 
+mod application;
 mod document;
 mod record;
 mod rotation;
@@ -10,9 +11,12 @@ mod secrets;
 mod snapshot;
 mod uses;
 
+pub use application::ApplyError;
+pub(crate) use document::shown;
 pub use record::{ClientListing, ClientRecord, DamagedClient, MAX_MANAGER_BYTES};
 pub use rotation::{NewSecret, Rotated, SecretKeeping};
-pub(crate) use secrets::{SECRET_PREFIX, SecretHasher};
+pub use secrets::certificate_thumbprint;
+pub(crate) use secrets::{SECRET_PREFIX, SecretHasher, parse_digest_text};
 pub(crate) use snapshot::{Clients, Snapshot};
 pub use uses::LastUses;
 pub(crate) use uses::{SecretUses, UseFlusher};
@@ -336,6 +340,17 @@ pub enum RegistryError {
     Contended {
         /// The id of the client, cut and cleaned.
         client_id: String,
+    },
+    /// The name of who manages clients is not good.
+    #[error("the name of a manager has 1 to {MAX_MANAGER_BYTES} printable ascii characters and no space")]
+    Manager,
+    /// Files without any client would remove clients.
+    #[error(
+        "the files have no client at all, and {clients} clients would be removed; remove the last ones by: jeton client remove NAME"
+    )]
+    EmptyFiles {
+        /// How many would be removed.
+        clients: usize,
     },
     /// There are 100,000, which is the most: all of them are held in memory.
     #[error("the registry has {} clients, which is the most it takes", Kind::Client.most())]

@@ -130,6 +130,12 @@ impl Registry {
         }))
     }
 
+    /// The digest of a secret under the key of this registry, as a file of clients has it.
+    #[must_use]
+    pub fn hash(&self, secret: &Secret<String>) -> String {
+        self.hasher.digest_text(secret)
+    }
+
     fn named_secret(
         &self,
         client_id: &str,

@@ -1,11 +1,12 @@
 //! Client secrets: how they are made, and the keyed digest that is kept of them.
 
 use super::RegistryError;
+use super::document::{hexadecimal, parse_digest};
 use crate::server_key::ServerKey;
-use aws_lc_rs::hmac;
+use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jeton_proto::issuance::SecretDigest;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jeton_proto::issuance::{CertificateThumbprint, SecretDigest};
 use jeton_proto::secret::Secret;
 use zeroize::Zeroizing;
 
@@ -17,6 +18,9 @@ pub(crate) const SECRET_PREFIX: &str = "jeton_secret_";
 pub(crate) fn sealing_name(client_id: &str, secret_name: &str) -> String {
     format!("client secret/{client_id}/{secret_name}")
 }
+
+/// What the text of a digest begins with.
+const DIGEST_SCHEME: &str = "hmac-sha256";
 
 const RANDOM_BYTES: usize = 32;
 
@@ -40,6 +44,18 @@ impl SecretHasher {
         self.hash(&[b"fingerprint\0"])
     }
 
+    /// The beginning of the fingerprint, by which a digest says with which key it was made.
+    pub(crate) fn key_id(&self) -> [u8; 4] {
+        let [a, b, c, d, ..] = *self.fingerprint().as_bytes();
+        [a, b, c, d]
+    }
+
+    /// The digest of a client secret as a file of clients has it: `hmac-sha256:KEY:DIGEST`, both in hexadecimal digits.
+    pub(crate) fn digest_text(&self, secret: &Secret<String>) -> String {
+        let digest = hexadecimal(self.digest(secret).as_bytes());
+        format!("{DIGEST_SCHEME}:{}:{digest}", hexadecimal(&self.key_id()))
+    }
+
     fn hash(&self, parts: &[&[u8]]) -> SecretDigest {
         let mut context = hmac::Context::with_key(&self.0);
         for part in parts {
@@ -57,6 +73,42 @@ impl std::fmt::Debug for SecretHasher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SecretHasher(…)")
     }
+}
+
+/// The id of the key and the digest in a text that [`SecretHasher::digest_text`] has made.
+pub(crate) fn parse_digest_text(text: &str) -> Option<([u8; 4], SecretDigest)> {
+    let (key_id, digest) = text.strip_prefix(DIGEST_SCHEME)?.strip_prefix(':')?.split_once(':')?;
+    if key_id.len() != 8 || !key_id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let key_id = u32::from_str_radix(key_id, 16).ok()?.to_be_bytes();
+    Some((key_id, parse_digest(digest)?))
+}
+
+/// The thumbprint (`x5t#S256`, RFC 8705 §3.1) of the one certificate in a PEM text (RFC 7468); `None` when there is none, or more
+/// than one.
+#[must_use]
+pub fn certificate_thumbprint(pem: &str) -> Option<CertificateThumbprint> {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    let (_, behind) = pem.split_once(BEGIN)?;
+    let (body, rest) = behind.split_once(END)?;
+    if rest.contains(BEGIN) {
+        return None;
+    }
+    let body: String = body.chars().filter(|character| !character.is_ascii_whitespace()).collect();
+    let der = STANDARD.decode(body).ok().filter(|der| is_one_sequence(der))?;
+    digest::digest(&digest::SHA256, &der).as_ref().try_into().ok().map(CertificateThumbprint)
+}
+
+/// Whether DER is one sequence of exactly this length, as a certificate of 128 bytes and more is.
+fn is_one_sequence(der: &[u8]) -> bool {
+    let [0x30, first, rest @ ..] = der else { return false };
+    let count = usize::from(first.wrapping_sub(0x80));
+    let Some((length, content)) = rest.split_at_checked(count).filter(|_| (1..=3).contains(&count)) else {
+        return false;
+    };
+    length.iter().fold(0, |sum, byte| sum * 256 + usize::from(*byte)) == content.len()
 }
 
 /// A new client secret: [`SECRET_PREFIX`], then 256 random bits in base64url.

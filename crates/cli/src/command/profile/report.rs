@@ -104,7 +104,7 @@ impl Status {
     const fn of(failure: &Failure) -> Self {
         match failure.code() {
             ExitCode::Done => Self::Ok,
-            ExitCode::Other | ExitCode::Usage => Self::Failed,
+            ExitCode::Other | ExitCode::Usage | ExitCode::Different => Self::Failed,
             ExitCode::CredentialRefused => Self::Refused,
             ExitCode::ServerUnreachable => Self::Unreachable,
             ExitCode::Configuration => Self::Faulty,
