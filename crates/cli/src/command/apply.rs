@@ -22,7 +22,8 @@ pub(crate) fn run(args: &ApplyArgs, layers: &Layers) -> Result<ExitCode, Failure
         unnamed: if args.prune { Unnamed::Removed } else { Unnamed::Kept },
     };
     let declared = read(&args.files)?;
-    let opened = open(layers, args.files.data_dir.as_deref(), Presence::Made)?;
+    let presence = if args.plan { Presence::Wanted } else { Presence::Made };
+    let opened = open(layers, args.files.data_dir.as_deref(), presence)?;
     if args.plan {
         let plan = opened.registry.plan(&declared, &terms).map_err(|error| failure(&error, &opened))?;
         tell(&plan, &opened, args.files.output, "would change")?;

@@ -23,9 +23,10 @@ fn help_and_version_are_results() {
         assert!(help.done().contains(code), "{help}");
     }
     assert!(home.run(&["--version"]).done().starts_with("jeton "));
-    for command in
-        ["serve", "client", "token", "call", "login", "logout", "cache", "profile", "inspect", "sandbox"]
-    {
+    for command in [
+        "serve", "client", "apply", "drift", "token", "call", "login", "logout", "cache", "profile",
+        "inspect", "sandbox",
+    ] {
         assert!(home.run(&[command, "--help"]).done().contains("Usage:"));
     }
 }

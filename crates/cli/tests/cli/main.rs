@@ -11,6 +11,8 @@ mod cache_trouble;
 mod calls;
 #[path = "../../../../testdata/canary.rs"]
 mod canary;
+mod client_secrets;
+mod declared_clients;
 mod exit_codes;
 mod inspection;
 mod issuers;

@@ -101,7 +101,8 @@ fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn read_text(path: &Path, most_bytes: u64) -> io::Result<String> {
+/// The text of a file that has at most so many bytes.
+pub(super) fn read_text(path: &Path, most_bytes: u64) -> io::Result<String> {
     // A named pipe would keep this waiting.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is no regular file"));
@@ -109,7 +110,9 @@ fn read_text(path: &Path, most_bytes: u64) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(most_bytes.saturating_add(1)).read_to_string(&mut text)?;
     if text.len() as u64 > most_bytes {
-        return Err(io::Error::other(format!("the files are longer than {MAX_BYTES} bytes together")));
+        return Err(io::Error::other(
+            "it is too long: a set of keys has 16 KiB, and all files together 256 MiB at most",
+        ));
     }
     Ok(text)
 }

@@ -12,6 +12,7 @@ use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::time::Timestamp;
 use jeton_server::{ClientRecord, LastUses};
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 /// What is set for a client.
 pub(super) fn settings(settings: &ClientSettings) -> Value {
@@ -145,10 +146,12 @@ fn secret_line(secret: &NamedSecret, uses: &LastUses, now: Timestamp) -> String 
         moment::distance(secret.created_at, now)
     );
     if let Some(end) = secret.expires_at {
-        line.push_str(&format!(", ends {}", moment::distance(end, now)));
+        let _infallible = write!(line, ", ends {}", moment::distance(end, now));
     }
     match uses.of(secret) {
-        Some(used_at) => line.push_str(&format!(", last used {}", moment::distance(used_at, now))),
+        Some(used_at) => {
+            let _infallible = write!(line, ", last used {}", moment::distance(used_at, now));
+        }
         None => line.push_str(", never used"),
     }
     if secret.sealed.is_some() {

@@ -1,6 +1,7 @@
 //! The members of a client that have a form of their own.
 
 use super::super::client::DeclaredSecret;
+use super::super::directory::read_text;
 use super::{InvalidClientSettings, Reader, normal};
 use crate::registry::{certificate_thumbprint, parse_digest_text};
 use base64::Engine as _;
@@ -11,7 +12,6 @@ use jeton_proto::issuance::{
 use jeton_proto::time::Timestamp;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use toml::Spanned;
 use toml::de::DeValue;
 use toml::value::{Datetime, Offset};
@@ -71,12 +71,9 @@ struct DigestTable {
 impl<'a> Reader<'a> {
     pub(super) fn jwks_file(&mut self, value: &Spanned<DeValue<'a>>) -> Option<ClientKeys> {
         let name: String = self.value("jwks_file", value)?;
-        let mut text = String::new();
-        let opened = std::fs::File::open(self.dir.join(&name));
-        let read =
-            opened.and_then(|file| file.take(MAX_CLIENT_JWKS_BYTES as u64 + 1).read_to_string(&mut text));
+        let read = read_text(&self.dir.join(&name), MAX_CLIENT_JWKS_BYTES as u64);
         match read {
-            Ok(_) => Some(ClientKeys::Inline(text)),
+            Ok(text) => Some(ClientKeys::Inline(text)),
             Err(error) => {
                 self.fault(&value.span(), format!("jwks_file: it cannot be read: {error}"));
                 None
