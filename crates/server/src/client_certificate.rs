@@ -1,22 +1,29 @@
-//! The certificate that a client showed when its connection was made (RFC 8705).
+//! The certificate with which the peer of a connection has proven that it holds a private key (RFC 8705 §2).
 
 use std::fmt;
 
-/// A certificate of whose key the client has proven possession.
+/// The leaf certificate of a TLS handshake in which the client has proven possession of its private key.
+///
+/// A listener makes one only after the handshake is whole: `CertificateVerify` was checked against this certificate. It
+/// puts it, as an `Arc<ClientCertificate>`, into the extensions of every request of the connection, which no request can
+/// write itself; [`Face`](crate::http::Face) takes it from there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// The certificate itself, in DER (RFC 5280 §4.1).
+    /// The leaf certificate in DER. Nothing of its content has been looked at beyond what the handshake needs, unless
+    /// [`CertificateTrust::Anchored`] says so.
     pub der: Vec<u8>,
-    /// Who vouches for it.
+    /// What is known of its chain.
     pub trust: CertificateTrust,
 }
 
-/// Who vouches for a client's certificate.
+/// What a listener found out of the chain of a client's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CertificateTrust {
-    /// An authority that the server was given, by a chain that is valid now: fit for `tls_client_auth` (RFC 8705 §2.1).
+    /// The chain leads to a configured authority, every certificate of it was in force at the handshake, and the leaf
+    /// may be used by clients: good for `tls_client_auth` (RFC 8705 §2.1).
     Anchored,
-    /// Nobody: fit for `self_signed_tls_client_auth` alone, where the certificate itself is registered (RFC 8705 §2.2).
+    /// The client holds the private key; the chain was not checked or leads nowhere. Good for
+    /// `self_signed_tls_client_auth` alone (RFC 8705 §2.2).
     Presented,
 }
 

@@ -5,6 +5,7 @@ use crate::clock::SystemClock;
 use crate::declared::Unnamed;
 use crate::limits::Limits;
 use crate::throttle::Throttling;
+use crate::tls::TlsFiles;
 use jeton_proto::issuance::{InvalidPolicy, IssuancePolicy, MAX_TOKEN_LIFETIME};
 use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::time::Clock;
@@ -48,6 +49,8 @@ pub struct Config {
     /// `None`: `http://localhost:PORT` when listening on [`Listen::Localhost`], the address when it is a loopback
     /// address, and otherwise an error.
     pub issuer: Option<String>,
+    /// TLS at the listener; the issuer is `https` then. `None`: plain http, for loopback and behind a proxy that has TLS.
+    pub tls: Option<TlsFiles>,
     /// The directory of the registry and the keys.
     pub data_dir: PathBuf,
     /// The `aud` of tokens for clients that have no audiences of their own (RFC 9068 §3). `None`: the issuer, which
@@ -80,6 +83,7 @@ impl Config {
         Self {
             listen: Listen::default(),
             issuer: None,
+            tls: None,
             data_dir: data_dir.into(),
             default_audience: None,
             signing_algorithm: Algorithm::Es256,
@@ -101,6 +105,9 @@ impl Config {
         }
         match (&self.issuer, &self.listen) {
             (_, Listen::Addresses(addresses)) if addresses.is_empty() => Err(InvalidConfig::NoAddress),
+            (Some(issuer), _) if self.tls.is_some() && !issuer.starts_with("https://") => {
+                Err(InvalidConfig::IssuerNotHttps)
+            }
             (Some(issuer), _) => check_issuer(issuer),
             (None, Listen::Addresses(addresses))
                 if !addresses.iter().all(|address| address.ip().is_loopback()) =>
@@ -114,10 +121,11 @@ impl Config {
     /// The issuer of a server that listens on `bound`.
     pub(crate) fn issuer_for(&self, bound: &[SocketAddr]) -> Result<String, InvalidConfig> {
         let first = bound.first().ok_or(InvalidConfig::NoAddress)?;
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
         Ok(match (&self.issuer, &self.listen) {
             (Some(issuer), Listen::Localhost { .. } | Listen::Addresses(_)) => issuer.clone(),
-            (None, Listen::Localhost { .. }) => format!("http://localhost:{}", first.port()),
-            (None, Listen::Addresses(_)) => format!("http://{first}"),
+            (None, Listen::Localhost { .. }) => format!("{scheme}://localhost:{}", first.port()),
+            (None, Listen::Addresses(_)) => format!("{scheme}://{first}"),
         })
     }
 
@@ -133,6 +141,7 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("listen", &self.listen)
             .field("issuer", &self.issuer)
+            .field("tls", &self.tls)
             .field("data_dir", &self.data_dir)
             .field("default_audience", &self.default_audience)
             .field("signing_algorithm", &self.signing_algorithm)
@@ -161,6 +170,9 @@ pub enum InvalidConfig {
          reach this server, such as https://id.example.com"
     )]
     IssuerMissing,
+    /// There is TLS, and the issuer says that there is none.
+    #[error("the server has a certificate, so the issuer must begin with https://")]
+    IssuerNotHttps,
     /// There is nothing to listen on.
     #[error("there is no address to listen on")]
     NoAddress,

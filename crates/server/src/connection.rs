@@ -1,8 +1,10 @@
 //! One connection, from its first byte to its last.
 
-use crate::endpoint::{Peer, TokenEndpoint};
+use crate::client_certificate::ClientCertificate;
+use crate::endpoint::TokenEndpoint;
 use crate::http::{Answer, BodyOutcome, Face, close_after};
 use crate::limits::Limits;
+use crate::tls::Tls;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -14,7 +16,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -25,6 +27,9 @@ const LINGER: Duration = Duration::from_secs(3);
 const MAX_LINGER_BYTES: u64 = 256 * 1024 * 1024;
 /// How long a connection may stand still while others wait for its place.
 const CROWDED_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How it stands with the server, as each connection is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,22 +43,57 @@ pub(crate) enum Phase {
     Ending,
 }
 
-/// Serves a connection until either side ends it, or `phase` wants it ended.
-pub(crate) async fn serve<E: TokenEndpoint>(
+/// Serves a connection over TLS, from the handshake on.
+pub(crate) async fn serve_tls<E: TokenEndpoint>(
+    tls: Arc<Tls>,
     stream: TcpStream,
     face: Arc<Face<E>>,
     peer: SocketAddr,
-    mut phase: watch::Receiver<Phase>,
+    phase: watch::Receiver<Phase>,
 ) {
+    let mut waiting = phase.clone();
+    // While others wait for a place, a handshake that stands still has no more time than an idle connection.
+    let crowded = async {
+        let phase = waiting.wait_for(|phase| *phase != Phase::Open).await.map(|phase| *phase);
+        let ending = matches!(phase, Ok(Phase::Ending));
+        sleep(if ending { Duration::ZERO } else { CROWDED_TIMEOUT }).await;
+    };
+    let accepted = tokio::select! {
+        accepted = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => accepted,
+        () = crowded => return,
+    };
+    match accepted {
+        Ok(Ok((stream, certificate))) => {
+            serve(stream, face, peer, certificate, phase).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "the tls handshake failed"),
+        Err(_) => tracing::debug!(%peer, "the tls handshake took too long"),
+    }
+}
+
+/// Serves a connection until either side ends it, or `phase` wants it ended.
+pub(crate) async fn serve<E, S>(
+    stream: S,
+    face: Arc<Face<E>>,
+    peer: SocketAddr,
+    certificate: Option<Arc<ClientCertificate>>,
+    mut phase: watch::Receiver<Phase>,
+) where
+    E: TokenEndpoint,
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
     let mut patience = face.limits().idle_timeout;
     let progress = Arc::new(Progress::default());
     let of_service = Arc::clone(&progress);
-    let service = service_fn(move |request: http::Request<Incoming>| {
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
         let (face, progress) = (Arc::clone(&face), Arc::clone(&of_service));
         progress.begun.fetch_add(1, Ordering::Relaxed);
+        if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(Arc::clone(certificate));
+        }
         // Boxed, because the loop below polls the connection through a plain reference.
         Box::pin(async move {
-            let (answer, body) = face.answer_and_tell(request, Peer::from(peer)).await;
+            let (answer, body) = face.answer_and_tell(request, peer).await;
             Ok::<_, Infallible>(progress.answered(answer, body))
         })
     });
@@ -107,7 +147,11 @@ pub(crate) async fn serve<E: TokenEndpoint>(
 }
 
 /// Tells the caller that no more comes.
-async fn finish(mut stream: TcpStream, progress: &Progress, mut phase: watch::Receiver<Phase>) {
+async fn finish(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    progress: &Progress,
+    mut phase: watch::Receiver<Phase>,
+) {
     let told = stream.shutdown().await.is_ok();
     if told && progress.body_refused.load(Ordering::Relaxed) {
         tokio::select! {
@@ -154,7 +198,7 @@ impl Progress {
     }
 }
 
-async fn linger(stream: TcpStream) {
+async fn linger(stream: impl AsyncRead + Unpin) {
     let mut rest = stream.take(MAX_LINGER_BYTES);
     let mut buffer = vec![0; 64 * 1024];
     let discard = async { while matches!(rest.read(&mut buffer).await, Ok(1..)) {} };

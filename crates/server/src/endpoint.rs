@@ -8,7 +8,6 @@ use jeton_proto::wire::error_response::ErrorCode;
 use jeton_proto::wire::token_request::TokenRequest;
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Answers token requests (RFC 6749 §3.2).
@@ -36,24 +35,9 @@ pub struct TokenCall<'a> {
     pub credential: &'a PresentedCredential<'a>,
     /// The address of the caller, or of the proxy before it.
     pub peer: SocketAddr,
-    /// The certificate that the caller showed, where it is connected by TLS and showed one.
+    /// The certificate with which the caller opened the connection, where it has one and speaks TLS to this server
+    /// itself.
     pub certificate: Option<&'a ClientCertificate>,
-}
-
-/// Who is at the other end of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Its address, or that of the proxy before it.
-    pub address: SocketAddr,
-    /// The certificate that it showed.
-    pub certificate: Option<Arc<ClientCertificate>>,
-}
-
-/// A peer without a certificate.
-impl From<SocketAddr> for Peer {
-    fn from(address: SocketAddr) -> Self {
-        Self { address, certificate: None }
-    }
 }
 
 /// The credential in a token request (RFC 6749 §2.3.1).

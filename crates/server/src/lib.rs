@@ -37,6 +37,7 @@ mod server;
 mod server_key;
 mod store;
 mod throttle;
+mod tls;
 
 pub use client_certificate::{CertificateTrust, ClientCertificate};
 pub use clock::SystemClock;
@@ -59,3 +60,4 @@ pub use server::{ServeError, Server, StartError};
 pub use server_key::{SealError, ServerKey, ServerKeyError};
 pub use store::{StoreError, WatchError};
 pub use throttle::{InvalidRequestRate, MintPerCall, RequestRate, Throttling};
+pub use tls::{Reload, Tls, TlsError, TlsFiles};

@@ -5,6 +5,7 @@ use crate::connection::{self, Phase};
 use crate::endpoint::TokenEndpoint;
 use crate::http::Face;
 use crate::throttle::Source;
+use crate::tls::Tls;
 use crowd::Crowd;
 use std::future::poll_fn;
 use std::io;
@@ -84,6 +85,16 @@ pub async fn serve<E: TokenEndpoint>(
     face: Arc<Face<E>>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
+    serve_over(None, listeners, face, shutdown).await
+}
+
+/// The same, over TLS where there is one.
+pub async fn serve_over<E: TokenEndpoint>(
+    tls: Option<Arc<Tls>>,
+    listeners: Vec<TcpListener>,
+    face: Arc<Face<E>>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
     let listeners = listeners.into_iter().map(into_async).collect::<io::Result<Vec<_>>>()?;
     let max_connections = open_files::connections_allowed(face.limits().max_connections);
     let mut crowd = Crowd::new(max_connections);
@@ -114,11 +125,17 @@ pub async fn serve<E: TokenEndpoint>(
             if !crowd.is_waiting() {
                 end_crowded(&announce, crowd.free(), max_connections);
             }
-            let serving = connection::serve(stream, Arc::clone(&face), peer, announced.clone());
-            connections.spawn(async move {
-                serving.await;
-                drop(place);
-            });
+            let (face, phase) = (Arc::clone(&face), announced.clone());
+            match &tls {
+                None => {
+                    connections.spawn(hold(place, connection::serve(stream, face, peer, None, phase)));
+                }
+                Some(tls) => {
+                    // The handshake is a part of the connection, so it keeps no other caller waiting.
+                    let serving = connection::serve_tls(Arc::clone(tls), stream, face, peer, phase);
+                    connections.spawn(hold(place, serving));
+                }
+            }
         }
         if crowd.is_waiting() {
             begin_crowded(&announce, "every connection is taken, or all that one address may have");
@@ -137,6 +154,12 @@ pub async fn serve<E: TokenEndpoint>(
         connections.shutdown().await;
     }
     Ok(())
+}
+
+/// Gives the place back when the connection has ended.
+async fn hold<P>(place: P, serving: impl Future<Output = ()>) {
+    serving.await;
+    drop(place);
 }
 
 fn bind_localhost(port: u16) -> Result<Vec<TcpListener>, ListenError> {

@@ -13,6 +13,7 @@ use crate::registry::{Clients, Registry, RegistryError, SecretHasher, SecretUses
 use crate::server_key::{ServerKey, ServerKeyError};
 use crate::store::{StoreLocation, StoreWatch, WatchError};
 use crate::throttle::Throttle;
+use crate::tls::{Tls, TlsError};
 use jeton_proto::jose::jwk::KeyError;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -30,6 +31,7 @@ pub struct Server {
     audit: Option<Audit>,
     flusher: UseFlusher,
     clients_dir: Option<ClientsDirectory>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Server {
@@ -38,6 +40,8 @@ impl Server {
     /// It reads and writes files, and an RSA key may take a second to make: not for a thread that must not block.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         config.check()?;
+        let clock = Arc::clone(&config.clock);
+        let tls = config.tls.clone().map(|files| Tls::load(files, clock)).transpose()?.map(Arc::new);
         let listeners = listen::bind(&config.listen)?;
         let local_addrs = listeners
             .iter()
@@ -85,7 +89,7 @@ impl Server {
         };
         let face =
             Face::new(endpoint, documents, config.limits).counting_in(counters).with_audit(audit.clone());
-        Ok(Self { issuer, local_addrs, listeners, face: Arc::new(face), audit, flusher, clients_dir })
+        Ok(Self { issuer, local_addrs, listeners, face: Arc::new(face), audit, flusher, clients_dir, tls })
     }
 
     /// The issuer identifier, as it stands in tokens and metadata.
@@ -124,7 +128,11 @@ impl Server {
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
         let counters = self.counters();
         tracing::info!(issuer = self.issuer, addresses = ?self.local_addrs, "server started");
-        let served = listen::serve(self.listeners, self.face, shutdown).await.map_err(ServeError);
+        let watching = self.tls.clone().map(|tls| tokio::spawn(tls.watch()));
+        let served = listen::serve_over(self.tls, self.listeners, self.face, shutdown).await;
+        if let Some(watching) = watching {
+            watching.abort();
+        }
         // They may have to wait for the store.
         let threads = (self.clients_dir, self.flusher);
         let _ended = tokio::task::spawn_blocking(move || drop(threads)).await;
@@ -133,7 +141,7 @@ impl Server {
             let closed = tokio::task::spawn_blocking(move || audit.close());
             let _panicked = closed.await;
         }
-        served?;
+        served.map_err(ServeError)?;
         let CounterValues { granted, .. } = counters.values();
         tracing::info!(granted, refused = counters.values().refused(), "server ended");
         Ok(())
@@ -188,6 +196,9 @@ pub enum StartError {
     /// The registry cannot be read, or not be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The audit log cannot be written where it is to be.
     #[error(transparent)]
     Audit(#[from] JournalError),

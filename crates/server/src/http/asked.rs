@@ -2,12 +2,13 @@
 
 use super::Answer;
 use crate::audit::Record;
-use crate::endpoint::{IssuedToken, Peer, PresentedCredential, TokenRefusal};
+use crate::endpoint::{IssuedToken, PresentedCredential, TokenRefusal};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{HeaderName, HeaderValue};
 use jeton_proto::wire::client_auth::ClientAuthMethod;
 use jeton_proto::wire::token_request::TokenRequest;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A request that is being answered.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) peer: Peer,
+    pub(super) peer: SocketAddr,
     pub(super) id: RequestId,
     begun: Instant,
 }
@@ -36,7 +37,7 @@ impl<'a> Caller<'a> {
 }
 
 impl Asked {
-    pub(super) fn new(peer: Peer, id: RequestId) -> Self {
+    pub(super) fn new(peer: SocketAddr, id: RequestId) -> Self {
         Self { peer, id, begun: Instant::now() }
     }
 
@@ -83,7 +84,7 @@ impl Asked {
 
     fn end(&self, record: Record) -> Record {
         let micros = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        record.shown("peer", self.peer.address).number("duration_us", micros)
+        record.shown("peer", self.peer).number("duration_us", micros)
     }
 }
 

@@ -10,11 +10,13 @@ pub use document::Documents;
 pub(crate) use reply::{close_after, push_text};
 
 use crate::audit::{Audit, Event};
+use crate::client_certificate::ClientCertificate;
 use crate::counters::Counters;
-use crate::endpoint::{IssuedToken, Limit, Peer, TokenCall, TokenEndpoint, TokenRefusal};
+use crate::endpoint::{IssuedToken, Limit, TokenCall, TokenEndpoint, TokenRefusal};
 use crate::limits::Limits;
 use crate::registry::SECRET_PREFIX;
 use ::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use ::http::request::Parts;
 use ::http::{Method, Request, Response, StatusCode};
 use asked::{Asked, Caller, RequestIds};
 use bytes::{Bytes, BytesMut};
@@ -25,6 +27,7 @@ use jeton_proto::issuance::Rule;
 use jeton_proto::wire::error_response::{ErrorCode, printable};
 use jeton_proto::wire::token_request::TokenRequest;
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -112,15 +115,19 @@ impl<E: TokenEndpoint> Face<E> {
     }
 
     /// Answers one request. Every answer has an id, by which the audit log knows the request, in `X-Request-Id`.
-    pub async fn answer<B>(&self, request: Request<B>, peer: impl Into<Peer>) -> Answer
+    pub async fn answer<B>(&self, request: Request<B>, peer: SocketAddr) -> Answer
     where
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error,
     {
-        self.answer_and_tell(request, peer.into()).await.0
+        self.answer_and_tell(request, peer).await.0
     }
 
-    pub(crate) async fn answer_and_tell<B>(&self, request: Request<B>, peer: Peer) -> (Answer, BodyOutcome)
+    pub(crate) async fn answer_and_tell<B>(
+        &self,
+        request: Request<B>,
+        peer: SocketAddr,
+    ) -> (Answer, BodyOutcome)
     where
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error,
@@ -168,7 +175,7 @@ impl<E: TokenEndpoint> Face<E> {
             Ok(Err(refused)) => return (self.refused_body(refused, asked), BodyOutcome::Refused),
             Err(_) => return (self.refused_body(RefusedBody::Slow, asked), BodyOutcome::Refused),
         };
-        let caught = catch_panic(self.token_for(&head.headers, &body, asked)).await;
+        let caught = catch_panic(self.token_for(&head, &body, asked)).await;
         let answer = caught.unwrap_or_else(|Panicked| {
             let refusal = TokenRefusal::server_error("a panic while the request was answered");
             self.refuse(&refusal, Caller::default(), asked)
@@ -176,10 +183,10 @@ impl<E: TokenEndpoint> Face<E> {
         (answer, BodyOutcome::Read)
     }
 
-    async fn token_for(&self, headers: &HeaderMap, body: &[u8], asked: &Asked) -> Answer {
+    async fn token_for(&self, head: &Parts, body: &[u8], asked: &Asked) -> Answer {
         let invalid_request =
             |rule, text: String| TokenRefusal::new(ErrorCode::InvalidRequest, text).by(rule);
-        if !is_form(headers) {
+        if !is_form(&head.headers) {
             let refusal = invalid_request(
                 Rule::ContentType,
                 "the content type must be application/x-www-form-urlencoded".to_owned(),
@@ -193,16 +200,15 @@ impl<E: TokenEndpoint> Face<E> {
                 return self.refuse(&refusal, Caller::default(), asked);
             }
         };
-        let credential = match credential::presented(headers, &request) {
+        let credential = match credential::presented(&head.headers, &request) {
             Ok(credential) => credential,
             Err(refusal) => {
                 let caller = Caller { client_id: request.client_id.as_deref(), method: None };
                 return self.refuse(&refusal, caller, asked);
             }
         };
-        let peer = asked.peer.address;
-        let certificate = asked.peer.certificate.as_deref();
-        let call = TokenCall { request: &request, credential: &credential, peer, certificate };
+        let certificate = head.extensions.get::<Arc<ClientCertificate>>().map(Arc::as_ref);
+        let call = TokenCall { request: &request, credential: &credential, peer: asked.peer, certificate };
         let caller = Caller::of(&request, &credential);
         match self.endpoint.answer(call).await {
             Ok(issued) => self.grant(&issued, caller, asked),
@@ -217,7 +223,7 @@ impl<E: TokenEndpoint> Face<E> {
             client_id = client_id.as_deref(),
             scope = issued.scope.as_deref(),
             expires_in = issued.expires_in.as_secs(),
-            peer = %asked.peer.address,
+            peer = %asked.peer,
             request_id = asked.id.as_str(),
             "token granted"
         );
@@ -243,7 +249,7 @@ impl<E: TokenEndpoint> Face<E> {
                 rule = refusal.rule.id(),
                 description = &*refusal.description,
                 detail = detail.as_deref(),
-                peer = %asked.peer.address,
+                peer = %asked.peer,
                 request_id = asked.id.as_str(),
                 "token refused"
             );

@@ -19,6 +19,7 @@ mod hostile;
 mod log;
 mod negative;
 mod throttling;
+mod tls;
 mod tokens;
 
 use jeton_proto::issuance::ClientSettings;
