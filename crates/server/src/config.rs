@@ -73,6 +73,8 @@ pub struct Config {
     pub audit_log: AuditLog,
     /// Bounds of that log.
     pub audit_limits: AuditLimits,
+    /// Where the metrics are had, at `/metrics`, over plain http. `None`: nowhere, which is the default.
+    pub metrics_listen: Option<Listen>,
     /// The clock. Default: the one of the machine.
     pub clock: Arc<dyn Clock>,
 }
@@ -94,6 +96,7 @@ impl Config {
             throttling: Throttling::default(),
             audit_log: AuditLog::default(),
             audit_limits: AuditLimits::default(),
+            metrics_listen: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -152,6 +155,7 @@ impl fmt::Debug for Config {
             .field("throttling", &self.throttling)
             .field("audit_log", &self.audit_log)
             .field("audit_limits", &self.audit_limits)
+            .field("metrics_listen", &self.metrics_listen)
             .finish_non_exhaustive()
     }
 }

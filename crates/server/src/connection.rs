@@ -66,8 +66,14 @@ pub(crate) async fn serve_tls<E: TokenEndpoint>(
         Ok(Ok((stream, certificate))) => {
             serve(stream, face, peer, certificate, phase).await;
         }
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "the tls handshake failed"),
-        Err(_) => tracing::debug!(%peer, "the tls handshake took too long"),
+        Ok(Err(error)) => {
+            face.metrics().count_failed_handshake();
+            tracing::debug!(%peer, %error, "the tls handshake failed");
+        }
+        Err(_) => {
+            face.metrics().count_failed_handshake();
+            tracing::debug!(%peer, "the tls handshake took too long");
+        }
     }
 }
 
@@ -82,6 +88,7 @@ pub(crate) async fn serve<E, S>(
     E: TokenEndpoint,
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
+    let _counted = face.metrics().connection();
     let mut patience = face.limits().idle_timeout;
     let progress = Arc::new(Progress::default());
     let of_service = Arc::clone(&progress);

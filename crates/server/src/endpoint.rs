@@ -24,6 +24,11 @@ pub trait TokenEndpoint: Send + Sync + 'static {
     fn is_ready(&self) -> bool {
         true
     }
+
+    /// How many clients there are, where that is known; for the metrics.
+    fn clients(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A well-formed token request.

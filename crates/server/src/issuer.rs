@@ -55,6 +55,10 @@ impl TokenEndpoint for Issuer {
         Err(TokenRefusal::invalid_client().by(failure.rule()).with_detail(failure.to_string()))
     }
 
+    fn clients(&self) -> Option<u64> {
+        Some(self.clients.snapshot().len() as u64)
+    }
+
     fn is_ready(&self) -> bool {
         self.watch.is_readable()
     }

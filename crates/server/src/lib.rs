@@ -32,6 +32,7 @@ mod declared;
 mod issuer;
 mod keyring;
 mod limits;
+mod metrics;
 mod registry;
 mod server;
 mod server_key;
@@ -52,11 +53,12 @@ pub use issuer::Issuer;
 pub use keyring::KeyringError;
 pub use limits::Limits;
 pub use listen::ListenError;
+pub use metrics::Metrics;
 pub use registry::{
     ApplyError, ClientListing, ClientRecord, DamagedClient, LastUses, MAX_MANAGER_BYTES, NewSecret, Registry,
     RegistryError, Rotated, SecretKeeping, certificate_thumbprint,
 };
-pub use server::{ServeError, Server, StartError};
+pub use server::{ServeError, Server, Sockets, StartError};
 pub use server_key::{SealError, ServerKey, ServerKeyError};
 pub use store::{StoreError, WatchError};
 pub use throttle::{InvalidRequestRate, MintPerCall, RequestRate, Throttling};

@@ -180,7 +180,7 @@ fn bind_address(address: SocketAddr) -> Result<TcpListener, ListenError> {
     Ok(listener)
 }
 
-fn into_async(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
+pub(crate) fn into_async(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
     listener.set_nonblocking(true)?;
     tokio::net::TcpListener::from_std(listener)
 }

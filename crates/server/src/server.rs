@@ -1,20 +1,23 @@
 //! A server, from its settings to its end.
 
 use crate::audit::{Audit, JournalError};
-use crate::config::{Config, InvalidConfig};
+use crate::config::{Config, InvalidConfig, Listen};
 use crate::counters::{CounterValues, Counters};
 use crate::data_dir::{PrivateFileError, create_private_dir};
 use crate::declared::{Adoption, ClientsDirectory, PlanTerms};
+use crate::endpoint::TokenEndpoint as _;
 use crate::http::{Documents, Face};
 use crate::issuer::{ClockHandle, Issuer};
 use crate::keyring::{Keyring, KeyringError};
 use crate::listen::{self, ListenError};
+use crate::metrics::{self, Gauges};
 use crate::registry::{Clients, Registry, RegistryError, SecretHasher, SecretUses, UseFlusher};
 use crate::server_key::{ServerKey, ServerKeyError};
 use crate::store::{StoreLocation, StoreWatch, WatchError};
 use crate::throttle::Throttle;
 use crate::tls::{Tls, TlsError};
 use jeton_proto::jose::jwk::KeyError;
+use jeton_proto::time::Timestamp;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -32,6 +35,17 @@ pub struct Server {
     flusher: UseFlusher,
     clients_dir: Option<ClientsDirectory>,
     tls: Option<Arc<Tls>>,
+    metrics_listeners: Vec<TcpListener>,
+    started_at: Timestamp,
+}
+
+/// Sockets that are open before the server is, as systemd passes them (`sd_listen_fds(3)`).
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// Those of the token endpoint. When there are any, [`Config::listen`] is not looked at.
+    pub listen: Vec<TcpListener>,
+    /// Those at which the metrics are had. When there are any, [`Config::metrics_listen`] is not looked at.
+    pub metrics: Vec<TcpListener>,
 }
 
 impl Server {
@@ -39,15 +53,26 @@ impl Server {
     ///
     /// It reads and writes files, and an RSA key may take a second to make: not for a thread that must not block.
     pub fn bind(config: Config) -> Result<Self, StartError> {
+        Self::bind_on(Sockets::default(), config)
+    }
+
+    /// The same on sockets that are open already.
+    pub fn bind_on(sockets: Sockets, mut config: Config) -> Result<Self, StartError> {
+        if !sockets.listen.is_empty() {
+            config.listen = Listen::Addresses(addresses_of(&sockets.listen)?);
+        }
         config.check()?;
         let clock = Arc::clone(&config.clock);
         let tls = config.tls.clone().map(|files| Tls::load(files, clock)).transpose()?.map(Arc::new);
-        let listeners = listen::bind(&config.listen)?;
-        let local_addrs = listeners
-            .iter()
-            .map(TcpListener::local_addr)
-            .collect::<io::Result<Vec<_>>>()
-            .map_err(StartError::LocalAddress)?;
+        let listeners = match sockets.listen {
+            none if none.is_empty() => listen::bind(&config.listen)?,
+            open => open,
+        };
+        let local_addrs = addresses_of(&listeners)?;
+        let metrics_listeners = match (sockets.metrics, &config.metrics_listen) {
+            (none, Some(listen)) if none.is_empty() => listen::bind(listen)?,
+            (open, _) => open,
+        };
         let issuer = config.issuer_for(&local_addrs)?;
         let policy = config.policy(&issuer)?;
         create_private_dir(&config.data_dir)?;
@@ -75,6 +100,7 @@ impl Server {
             Arc::clone(&config.clock),
         )
         .map_err(WatchError::from)?;
+        let started_at = config.clock.now();
         let endpoint = Issuer {
             url: issuer.clone(),
             signer: keyring.into_signer(),
@@ -89,7 +115,18 @@ impl Server {
         };
         let face =
             Face::new(endpoint, documents, config.limits).counting_in(counters).with_audit(audit.clone());
-        Ok(Self { issuer, local_addrs, listeners, face: Arc::new(face), audit, flusher, clients_dir, tls })
+        Ok(Self {
+            issuer,
+            local_addrs,
+            listeners,
+            face: Arc::new(face),
+            audit,
+            flusher,
+            clients_dir,
+            tls,
+            metrics_listeners,
+            started_at,
+        })
     }
 
     /// The issuer identifier, as it stands in tokens and metadata.
@@ -117,6 +154,11 @@ impl Server {
         Arc::clone(self.face.counters())
     }
 
+    /// The addresses at which the metrics are had.
+    pub fn metrics_addrs(&self) -> Vec<SocketAddr> {
+        self.metrics_listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
     /// The audit log, unless there is none.
     pub const fn audit(&self) -> Option<&Audit> {
         self.audit.as_ref()
@@ -128,8 +170,12 @@ impl Server {
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
         let counters = self.counters();
         tracing::info!(issuer = self.issuer, addresses = ?self.local_addrs, "server started");
+        let metrics = self.metrics_listeners.iter().map(|listener| listen::into_async(listener.try_clone()?));
+        let metrics = metrics.collect::<io::Result<Vec<_>>>().map_err(ServeError)?;
+        let telling = tokio::spawn(metrics::serve(metrics, self.metrics_text()));
         let watching = self.tls.clone().map(|tls| tokio::spawn(tls.watch()));
         let served = listen::serve_over(self.tls, self.listeners, self.face, shutdown).await;
+        telling.abort();
         if let Some(watching) = watching {
             watching.abort();
         }
@@ -146,6 +192,26 @@ impl Server {
         tracing::info!(granted, refused = counters.values().refused(), "server ended");
         Ok(())
     }
+
+    /// What makes the text of the metrics, whenever they are asked for.
+    fn metrics_text(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
+        let (face, audit, tls) = (Arc::clone(&self.face), self.audit.clone(), self.tls.clone());
+        let started_at_unix_seconds = self.started_at.as_unix_seconds();
+        Arc::new(move || {
+            face.metrics().text(&Gauges {
+                registry_readable: face.endpoint().is_ready(),
+                clients: face.endpoint().clients(),
+                audit: audit.as_ref().map(Audit::counts),
+                certificate_refused: tls.as_ref().map(|tls| tls.is_refused()),
+                started_at_unix_seconds,
+            })
+        })
+    }
+}
+
+fn addresses_of(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, StartError> {
+    let addresses = listeners.iter().map(TcpListener::local_addr);
+    addresses.collect::<io::Result<Vec<_>>>().map_err(StartError::LocalAddress)
 }
 
 /// Applies the files of clients, if there are any to be followed. The manager is that of `jeton apply` without `--manager`.

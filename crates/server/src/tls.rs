@@ -101,6 +101,11 @@ impl Tls {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the files held something that cannot be used at the last look.
+    pub fn is_refused(&self) -> bool {
+        self.refused().is_some()
+    }
+
     /// Looks at the files again and again.
     pub(crate) async fn watch(self: Arc<Self>) {
         loop {

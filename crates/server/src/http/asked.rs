@@ -10,7 +10,7 @@ use jeton_proto::wire::client_auth::ClientAuthMethod;
 use jeton_proto::wire::token_request::TokenRequest;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -41,21 +41,26 @@ impl Asked {
         Self { peer, id, begun: Instant::now() }
     }
 
+    /// How long it has been answered for.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
     /// What the audit log says of a token that was granted. The client id is cleaned.
     pub(super) fn granted(
         &self,
         record: Record,
         issued: &IssuedToken,
-        client_id: Option<&str>,
-        method: Option<ClientAuthMethod>,
+        caller: Caller<'_>,
+        took: Duration,
     ) -> Record {
         let record = self
-            .begin(record, client_id, method)
+            .begin(record, caller)
             .text("scope", issued.scope.as_deref().unwrap_or_default())
             .text("audience", &issued.audience)
             .text("jti", &issued.jwt_id)
             .number("expires_in", issued.expires_in.as_secs());
-        self.end(record)
+        self.end(record, took)
     }
 
     /// What the audit log says of a refusal. Client id and reason are cleaned.
@@ -63,27 +68,27 @@ impl Asked {
         &self,
         record: Record,
         refusal: &TokenRefusal,
-        client_id: Option<&str>,
-        method: Option<ClientAuthMethod>,
         reason: &str,
+        caller: Caller<'_>,
+        took: Duration,
     ) -> Record {
         let record = self
-            .begin(record, client_id, method)
+            .begin(record, caller)
             .text("error", refusal.code.as_str())
             .text("rule", refusal.rule.id())
             .text("reason", reason);
-        self.end(record)
+        self.end(record, took)
     }
 
-    fn begin(&self, record: Record, client_id: Option<&str>, method: Option<ClientAuthMethod>) -> Record {
+    fn begin(&self, record: Record, caller: Caller<'_>) -> Record {
         record
             .text("request_id", self.id.as_str())
-            .text_of("client_id", client_id)
-            .text_of("method", method.map(ClientAuthMethod::as_str))
+            .text_of("client_id", caller.client_id)
+            .text_of("method", caller.method.map(ClientAuthMethod::as_str))
     }
 
-    fn end(&self, record: Record) -> Record {
-        let micros = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    fn end(&self, record: Record, took: Duration) -> Record {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         record.shown("peer", self.peer).number("duration_us", micros)
     }
 }

@@ -14,6 +14,7 @@ use crate::client_certificate::ClientCertificate;
 use crate::counters::Counters;
 use crate::endpoint::{IssuedToken, Limit, TokenCall, TokenEndpoint, TokenRefusal};
 use crate::limits::Limits;
+use crate::metrics::Metrics;
 use crate::registry::SECRET_PREFIX;
 use ::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use ::http::request::Parts;
@@ -54,6 +55,7 @@ pub struct Face<E> {
     documents: Documents,
     limits: Limits,
     counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     draining: AtomicBool,
     audit: Option<Audit>,
     request_ids: RequestIds,
@@ -76,6 +78,7 @@ impl<E: TokenEndpoint> Face<E> {
             documents,
             limits,
             counters: Arc::default(),
+            metrics: Arc::default(),
             draining: AtomicBool::new(false),
             audit: None,
             request_ids: RequestIds::new(),
@@ -102,6 +105,11 @@ impl<E: TokenEndpoint> Face<E> {
     /// The counts of answered token requests.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    /// What is counted for the metrics.
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// The bounds.
@@ -218,6 +226,8 @@ impl<E: TokenEndpoint> Face<E> {
 
     fn grant(&self, issued: &IssuedToken, caller: Caller<'_>, asked: &Asked) -> Answer {
         self.counters.count_granted();
+        let took = asked.elapsed();
+        self.metrics.count_granted(caller.method, took);
         let client_id = caller.client_id.map(shown);
         tracing::info!(
             client_id = client_id.as_deref(),
@@ -229,7 +239,8 @@ impl<E: TokenEndpoint> Face<E> {
         );
         if let Some(audit) = &self.audit {
             let record = audit.record(Event::TokenGranted);
-            audit.add(&asked.granted(record, issued, client_id.as_deref(), caller.method));
+            let caller = Caller { client_id: client_id.as_deref(), ..caller };
+            audit.add(&asked.granted(record, issued, caller, took));
         }
         reply::token(issued)
     }
@@ -239,6 +250,8 @@ impl<E: TokenEndpoint> Face<E> {
             Some(limit) => self.counters.count_limited(limit),
             None => self.counters.count_refused(&refusal.code),
         }
+        let took = asked.elapsed();
+        self.metrics.count_refused(&refusal.code, caller.method, took);
         let client_id = caller.client_id.map(shown);
         let detail = refusal.detail.as_deref().map(shown);
         // What slows failures down tells of it once: a line for each would be the work that is to be saved.
@@ -256,8 +269,9 @@ impl<E: TokenEndpoint> Face<E> {
         }
         if let Some(audit) = &self.audit {
             let record = audit.record(Event::TokenRefused);
+            let caller = Caller { client_id: client_id.as_deref(), ..caller };
             let reason = detail.as_deref().unwrap_or(&refusal.description);
-            audit.add(&asked.refused(record, refusal, client_id.as_deref(), caller.method, reason));
+            audit.add(&asked.refused(record, refusal, reason, caller, took));
         }
         reply::refusal(refusal)
     }

@@ -1,0 +1,179 @@
+//! What a server counts of itself, for Prometheus. Counting is an addition or two; all text is made when it is asked for.
+
+mod exposition;
+mod listener;
+mod table;
+
+pub(crate) use listener::serve;
+
+use crate::audit::AuditCounts;
+use exposition::Exposition;
+use jeton_proto::wire::client_auth::ClientAuthMethod;
+use jeton_proto::wire::error_response::ErrorCode;
+use std::array;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use table::{LATENCY_BOUNDS_US, OUTCOMES};
+
+/// How a token request is told apart by its method: those of RFC 7591, and none.
+const METHODS: usize = ClientAuthMethod::ALL.len() + 1;
+const NO_METHOD: &str = "none";
+
+/// The counts of a server.
+#[derive(Debug)]
+pub struct Metrics {
+    requests: [[AtomicU64; METHODS]; OUTCOMES.len()],
+    granted_seconds: Histogram,
+    refused_seconds: Histogram,
+    connections_opened: AtomicU64,
+    connections_ended: AtomicU64,
+    handshakes_failed: AtomicU64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            requests: array::from_fn(|_| array::from_fn(|_| AtomicU64::new(0))),
+            granted_seconds: Histogram::default(),
+            refused_seconds: Histogram::default(),
+            connections_opened: AtomicU64::new(0),
+            connections_ended: AtomicU64::new(0),
+            handshakes_failed: AtomicU64::new(0),
+        }
+    }
+}
+
+/// What is not counted, and is looked at when the metrics are asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Gauges {
+    pub(crate) registry_readable: bool,
+    pub(crate) clients: Option<u64>,
+    pub(crate) audit: Option<AuditCounts>,
+    pub(crate) certificate_refused: Option<bool>,
+    pub(crate) started_at_unix_seconds: u64,
+}
+
+impl Metrics {
+    pub(crate) fn count_granted(&self, method: Option<ClientAuthMethod>, took: Duration) {
+        self.count(0, method);
+        self.granted_seconds.record(took);
+    }
+
+    pub(crate) fn count_refused(&self, code: &ErrorCode, method: Option<ClientAuthMethod>, took: Duration) {
+        self.count(outcome_of(code), method);
+        self.refused_seconds.record(took);
+    }
+
+    /// Counts a connection for as long as it is there.
+    pub(crate) fn connection(self: &Arc<Self>) -> OpenConnection {
+        self.connections_opened.fetch_add(1, Ordering::Relaxed);
+        OpenConnection(Arc::clone(self))
+    }
+
+    pub(crate) fn count_failed_handshake(&self) {
+        self.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count(&self, outcome: usize, method: Option<ClientAuthMethod>) {
+        if let Some(counter) = self.requests.get(outcome).and_then(|row| row.get(method_index(method))) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// All of it in the text format of Prometheus, version 0.0.4.
+    pub(crate) fn text(&self, gauges: &Gauges) -> String {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut text = Exposition::default();
+        text.begin(&table::TOKEN_REQUESTS);
+        for (outcome, row) in OUTCOMES.iter().zip(&self.requests) {
+            for (index, counter) in row.iter().enumerate() {
+                let method = ClientAuthMethod::ALL.get(index).map_or(NO_METHOD, |method| method.as_str());
+                text.sample(&[outcome, method], read(counter));
+            }
+        }
+        text.begin(&table::TOKEN_REQUEST_SECONDS);
+        for (outcome, histogram) in [("granted", &self.granted_seconds), ("refused", &self.refused_seconds)] {
+            histogram.write(&mut text, outcome);
+        }
+        // Ended ones first: a connection in between is counted as open, and never less than none are.
+        let ended = read(&self.connections_ended);
+        let opened = read(&self.connections_opened);
+        text.single(&table::CONNECTIONS_OPEN, opened.saturating_sub(ended));
+        text.single(&table::CONNECTIONS, opened);
+        text.single(&table::TLS_HANDSHAKE_FAILURES, read(&self.handshakes_failed));
+        text.single_of(&table::TLS_CERTIFICATE_REFUSED, gauges.certificate_refused.map(u64::from));
+        text.single_of(&table::AUDIT_RECORDS, gauges.audit.map(|counts| counts.written));
+        text.single_of(&table::AUDIT_RECORDS_LOST, gauges.audit.map(|counts| counts.lost));
+        text.single(&table::REGISTRY_READABLE, u64::from(gauges.registry_readable));
+        text.single_of(&table::CLIENTS, gauges.clients);
+        text.single(&table::START_TIME, gauges.started_at_unix_seconds);
+        text.begin(&table::BUILD_INFO);
+        text.sample(&[env!("CARGO_PKG_VERSION")], 1);
+        text.into_text()
+    }
+}
+
+/// A connection that is counted as open until this is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(Arc<Metrics>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections_ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Where `code` stands in [`OUTCOMES`].
+const fn outcome_of(code: &ErrorCode) -> usize {
+    match code {
+        ErrorCode::InvalidRequest => 1,
+        ErrorCode::InvalidClient => 2,
+        ErrorCode::InvalidGrant => 3,
+        ErrorCode::UnauthorizedClient => 4,
+        ErrorCode::UnsupportedGrantType => 5,
+        ErrorCode::InvalidScope => 6,
+        ErrorCode::InvalidTarget => 7,
+        ErrorCode::ServerError => 8,
+        ErrorCode::TemporarilyUnavailable => 9,
+        ErrorCode::Other(_) => 10,
+    }
+}
+
+fn method_index(method: Option<ClientAuthMethod>) -> usize {
+    let known = |method| ClientAuthMethod::ALL.iter().position(|known| *known == method);
+    method.and_then(known).unwrap_or(METHODS - 1)
+}
+
+/// How long things took, in fixed buckets.
+#[derive(Debug)]
+struct Histogram {
+    /// How many were within each bound and not within the one before; the last has those beyond all bounds.
+    buckets: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
+    sum_us: AtomicU64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { buckets: array::from_fn(|_| AtomicU64::new(0)), sum_us: AtomicU64::new(0) }
+    }
+}
+
+impl Histogram {
+    fn record(&self, took: Duration) {
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let index = LATENCY_BOUNDS_US.iter().position(|bound| took_us <= *bound);
+        if let Some(bucket) = self.buckets.get(index.unwrap_or(LATENCY_BOUNDS_US.len())) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+        self.sum_us.fetch_add(took_us, Ordering::Relaxed);
+    }
+
+    fn write(&self, text: &mut Exposition, outcome: &str) {
+        let counts = self.buckets.each_ref().map(|bucket| bucket.load(Ordering::Relaxed));
+        text.histogram(&[outcome], &LATENCY_BOUNDS_US, &counts, self.sum_us.load(Ordering::Relaxed));
+    }
+}
+
+#[cfg(test)]
+mod tests;
