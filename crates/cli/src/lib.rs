@@ -2,6 +2,7 @@
 //!
 //! A library for the sake of the program beside it and of the fuzz targets; it is no interface for other programs.
 
+mod activation;
 mod args;
 mod cache;
 mod command;
@@ -14,6 +15,7 @@ mod interrupt;
 mod lifespan;
 mod logging;
 mod moment;
+mod notify;
 mod output;
 mod secret_variables;
 mod session;

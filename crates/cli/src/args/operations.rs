@@ -10,6 +10,18 @@ pub(crate) struct OperationsArgs {
     /// The audit log: a file, or off [env: JETON_SERVER_AUDIT_LOG; default: audit.jsonl in the data directory]
     #[arg(long, value_name = "FILE")]
     pub(crate) audit_log: Option<String>,
+    /// Where the metrics are had, at /metrics, such as 127.0.0.1:9464 [env: JETON_SERVER_METRICS_LISTEN; default: nowhere]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics_listen: Option<String>,
+    /// The certificate of the server with those above it, in PEM; it may be replaced [env: JETON_SERVER_TLS_CERTIFICATE]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_certificate: Option<String>,
+    /// The key of the certificate, in PEM [env: JETON_SERVER_TLS_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_key: Option<String>,
+    /// Whose certificates clients may authenticate with by tls_client_auth, in PEM [env: JETON_SERVER_TLS_CLIENT_CA]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_client_ca: Option<String>,
 }
 
 /// Where the audit log of a server is.

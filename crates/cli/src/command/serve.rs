@@ -1,19 +1,22 @@
 //! `jeton serve`: the authorization server, until interrupted.
 
+use crate::activation;
 use crate::args::ServerArgs;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::notify;
 use crate::output;
 use crate::settings::Layers;
-use jeton_server::{Config, Server, StartError};
+use jeton_server::{Config, Server, Sockets, StartError};
 
 /// Serves until SIGINT or SIGTERM, then answers what was begun and ends.
 pub(crate) async fn run(args: &ServerArgs, layers: &Layers) -> Result<(), Failure> {
     let config = layers.server(args)?;
     let mut interrupt = Interrupt::catch()?;
+    let sockets = activation::sockets()?;
     let data_dir = config.data_dir.clone();
-    let (server, clients) = start(config).await?;
+    let (server, clients) = start(sockets, config).await?;
     let addresses = server.local_addrs().iter().map(ToString::to_string);
     output::note(&format!(
         "listening on    {}\nissuer          {}\ntoken endpoint  {}\ndata directory  {}\nclients         {clients}",
@@ -28,17 +31,23 @@ pub(crate) async fn run(args: &ServerArgs, layers: &Layers) -> Result<(), Failur
             data_dir.display()
         ));
     }
+    let metrics: Vec<_> = server.metrics_addrs().iter().map(ToString::to_string).collect();
+    if !metrics.is_empty() {
+        output::note(&format!("metrics at http://{}/metrics", metrics.join(", ")));
+    }
+    notify::tell(notify::READY);
     let shutdown = async {
         interrupt.wait().await;
+        notify::tell(notify::STOPPING);
         output::note("ending: open requests are answered, new ones are not taken");
     };
     server.serve(shutdown).await.map_err(|error| Failure::of(ExitCode::Other, &error))
 }
 
 /// Opens registry, keys and sockets, on a thread that may block, and counts the clients.
-pub(crate) async fn start(config: Config) -> Result<(Server, usize), Failure> {
+pub(crate) async fn start(sockets: Sockets, config: Config) -> Result<(Server, usize), Failure> {
     let started = tokio::task::spawn_blocking(move || {
-        let server = Server::bind(config).map_err(|error| start_failure(&error))?;
+        let server = Server::bind_on(sockets, config).map_err(|error| start_failure(&error))?;
         let clients = server.client_count();
         Ok((server, clients))
     });
@@ -55,6 +64,7 @@ fn start_failure(error: &StartError) -> Failure {
         | StartError::Keyring(_)
         | StartError::Registry(_)
         | StartError::Watch(_)
+        | StartError::Tls(_)
         | StartError::Audit(_) => ExitCode::Configuration,
         StartError::Listen(_)
         | StartError::LocalAddress(_)
@@ -73,6 +83,7 @@ fn start_failure(error: &StartError) -> Failure {
         | StartError::Keyring(_)
         | StartError::Registry(_)
         | StartError::Watch(_)
+        | StartError::Tls(_)
         | StartError::LocalAddress(_)
         | StartError::Keys(_)
         | StartError::Metadata(_) => failure,
