@@ -199,6 +199,7 @@ impl Server {
         let started_at_unix_seconds = self.started_at.as_unix_seconds();
         Arc::new(move || {
             face.metrics().text(&Gauges {
+                counts: face.counters().values(),
                 registry_readable: face.endpoint().is_ready(),
                 clients: face.endpoint().clients(),
                 audit: audit.as_ref().map(Audit::counts),

@@ -12,6 +12,8 @@ use jeton_proto::secret::Secret;
 use jeton_server::{Config, Counters, Listen, Registry, ServeError, Server};
 use programs::{node, python};
 use serde_json::{Value, json};
+use std::io::Write as _;
+use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +30,7 @@ struct Running {
     issuer: String,
     secret: Secret<String>,
     counters: Arc<Counters>,
+    metrics: SocketAddr,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Result<(), ServeError>>,
     data_dir: TempDir,
@@ -46,6 +49,7 @@ impl Running {
         let secret = Registry::open(data_dir.path()).unwrap().add(settings).unwrap();
         let server = Server::bind(Config {
             listen: Listen::Localhost { port: 0 },
+            metrics_listen: Some(Listen::Addresses(vec!["127.0.0.1:0".parse().unwrap()])),
             default_audience: Some(AUDIENCE.to_owned()),
             signing_algorithm,
             ..Config::new(data_dir.path())
@@ -56,6 +60,7 @@ impl Running {
             issuer: server.issuer().to_owned(),
             secret,
             counters: server.counters(),
+            metrics: server.metrics_addrs()[0],
             stop,
             serving: tokio::spawn(server.serve(async { stopped.await.unwrap_or(()) })),
             data_dir,
@@ -261,6 +266,42 @@ async fn t14_a_client_id_with_reserved_characters_is_known_by_header_and_by_body
         assert!(succeeded, "{library:?}: {answer}");
     }
     server.stop().await;
+}
+
+#[tokio::test]
+async fn the_metrics_are_read_by_the_parser_of_prometheus_client() {
+    let server = Running::start(Algorithm::Es256);
+    access_token(&server).await;
+    let text = curl_text(&format!("http://{}/metrics", server.metrics)).await;
+    let mut command = python("prometheus_parser.py");
+    let mut parser = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    parser.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let parsed = parser.wait_with_output().unwrap();
+    assert!(parsed.status.success(), "{text}");
+    let families: Vec<Value> = serde_json::from_slice(&parsed.stdout).unwrap();
+    assert!(families.len() > 10 && families.iter().all(|family| family["type"] != "unknown"), "{families:?}");
+    let samples = |name: &str| {
+        let family = families.iter().find(|family| family["name"] == name).unwrap();
+        family["samples"].as_array().unwrap().clone()
+    };
+    let granted = json!({"outcome": "granted", "method": "client_secret_basic"});
+    let requests = samples("jeton_server_token_requests");
+    assert!(requests.iter().any(|sample| sample[1] == granted && sample[2] == 1.0), "{requests:?}");
+    let latencies = samples("jeton_server_token_request_seconds");
+    let of_infinity = json!({"outcome": "granted", "le": "+Inf"});
+    assert!(latencies.iter().any(|sample| sample[1] == of_infinity && sample[2] == 1.0), "{latencies:?}");
+    assert_eq!(samples("jeton_server_clients")[0][2], 1.0);
+    // The one listener has nothing of the other.
+    assert!(!curl_text(&format!("{}/metrics", server.issuer)).await.contains("jeton_server_"));
+    assert_eq!(curl_text(&format!("http://{}/oauth/token", server.metrics)).await, "");
+    server.stop().await;
+}
+
+async fn curl_text(url: &str) -> String {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--noproxy", "*", "--max-time", "30", url]);
+    let ended = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    String::from_utf8(ended.stdout).unwrap()
 }
 
 async fn joserfc(server: &Running, token: &str, issuer: &str, audience: &str) -> (bool, Value) {

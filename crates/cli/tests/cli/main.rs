@@ -29,3 +29,4 @@ mod secrecy;
 mod serving;
 mod settings;
 mod stub;
+mod systemd;

@@ -209,3 +209,35 @@ fn r4_2_the_issuer_names_the_endpoint_and_the_method_for_mutual_tls() {
     let removed = run(&home, &["logout", "--issuer", &server.url("")]);
     assert!(removed.done().contains("removed 1 token"), "{removed}");
 }
+
+#[test]
+fn our_own_server_over_tls_serves_our_own_client() {
+    let (home, authority) = (Home::new(), Authority::new());
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &authority.issuer).unwrap().pem();
+    home.write("ca.pem", &authority.issuer.pem());
+    let certificate = home.write("server.pem", &certificate);
+    let key = home.write_secret("server.key", &key.serialize_pem());
+    let flags = ["--tls-certificate", &certificate, "--tls-key", &key];
+    let server = crate::process::Server::start(
+        &home,
+        &[("JETON_SERVER_TLS_CLIENT_CA", "ca.pem")],
+        &[&flags[..], &["--issuer", "https://localhost"]].concat(),
+    );
+    let port = server.announcement.lines().next().unwrap().rsplit(':').next().unwrap().trim().to_owned();
+    let secret = home.run(&["client", "add", "billing"]).done().trim_end().to_owned();
+    let token_url = format!("https://localhost:{port}/oauth/token");
+    let mut command = home.jeton(&["token", "--no-cache", "--token-url", &token_url]);
+    command
+        .env("JETON_CLIENT_ID", "billing")
+        .env("JETON_CA_FILE", "ca.pem")
+        .env("JETON_CLIENT_SECRET", &secret);
+    assert_eq!(finish(command).done().matches('.').count(), 2);
+    home.run(&["serve", "--listen", "0", "--tls-certificate", &certificate])
+        .failed(5, &["the key of the certificate is not set", "JETON_SERVER_TLS_KEY"]);
+    home.run(&["serve", "--listen", "0", "--tls-key", &key]).failed(5, &["server.tls_certificate"]);
+    home.run(&["serve", "--listen", "0", "--tls-client-ca", "ca.pem"]).failed(5, &["server.tls_certificate"]);
+    let plain = ["serve", "--listen", "0", "--issuer", "http://localhost"];
+    home.run(&[&plain[..], &flags].concat()).failed(5, &["must begin with https://"]);
+}

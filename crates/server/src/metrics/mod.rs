@@ -7,6 +7,7 @@ mod table;
 pub(crate) use listener::serve;
 
 use crate::audit::AuditCounts;
+use crate::counters::CounterValues;
 use exposition::Exposition;
 use jeton_proto::wire::client_auth::ClientAuthMethod;
 use jeton_proto::wire::error_response::ErrorCode;
@@ -47,6 +48,7 @@ impl Default for Metrics {
 /// What is not counted, and is looked at when the metrics are asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gauges {
+    pub(crate) counts: CounterValues,
     pub(crate) registry_readable: bool,
     pub(crate) clients: Option<u64>,
     pub(crate) audit: Option<AuditCounts>,
@@ -83,6 +85,7 @@ impl Metrics {
 
     /// All of it in the text format of Prometheus, version 0.0.4.
     pub(crate) fn text(&self, gauges: &Gauges) -> String {
+        let counts = &gauges.counts;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut text = Exposition::default();
         text.begin(&table::TOKEN_REQUESTS);
@@ -96,11 +99,22 @@ impl Metrics {
         for (outcome, histogram) in [("granted", &self.granted_seconds), ("refused", &self.refused_seconds)] {
             histogram.write(&mut text, outcome);
         }
+        text.begin(&table::TOKEN_REQUESTS_LIMITED);
+        for (limit, count) in [
+            ("client_requests", counts.limited_client),
+            ("failures", counts.limited_failures),
+            ("mint_per_call", counts.limited_mint_per_call),
+        ] {
+            text.sample(&[limit], count);
+        }
+        text.single(&table::MINTED_PER_CALL, counts.minted_per_call);
+        text.single(&table::SAME_TOKEN, counts.same_token);
         // Ended ones first: a connection in between is counted as open, and never less than none are.
         let ended = read(&self.connections_ended);
         let opened = read(&self.connections_opened);
         text.single(&table::CONNECTIONS_OPEN, opened.saturating_sub(ended));
         text.single(&table::CONNECTIONS, opened);
+        text.single(&table::CONNECTIONS_REFUSED, counts.connections_refused);
         text.single(&table::TLS_HANDSHAKE_FAILURES, read(&self.handshakes_failed));
         text.single_of(&table::TLS_CERTIFICATE_REFUSED, gauges.certificate_refused.map(u64::from));
         text.single_of(&table::AUDIT_RECORDS, gauges.audit.map(|counts| counts.written));

@@ -63,8 +63,12 @@ macro_rules! metrics {
 metrics! {
     TOKEN_REQUESTS: "jeton_server_token_requests_total", Counter, ["outcome", "method"], "token requests that were answered";
     TOKEN_REQUEST_SECONDS: "jeton_server_token_request_seconds", Histogram, ["outcome"], "time from the head of a token request to its answer";
+    TOKEN_REQUESTS_LIMITED: "jeton_server_token_requests_limited_total", Counter, ["limit"], "token requests that a limit on callers refused, with status 429";
+    MINTED_PER_CALL: "jeton_server_minted_per_call_total", Counter, [], "token requests of clients that mint per call, whatever was done about it";
+    SAME_TOKEN: "jeton_server_same_token_total", Counter, [], "those of them that were answered with the token that the client had already";
     CONNECTIONS_OPEN: "jeton_server_connections_open", Gauge, [], "connections that are open, those in a TLS handshake left out";
     CONNECTIONS: "jeton_server_connections_total", Counter, [], "connections that were opened, failed TLS handshakes left out";
+    CONNECTIONS_REFUSED: "jeton_server_connections_refused_total", Counter, [], "connections that were closed unheard: their address had too many";
     TLS_HANDSHAKE_FAILURES: "jeton_server_tls_handshake_failures_total", Counter, [], "TLS handshakes that failed or took too long";
     TLS_CERTIFICATE_REFUSED: "jeton_server_tls_certificate_refused", Gauge, [], "whether the files of certificate and key cannot be used, so that the ones before stay: 1 or 0";
     AUDIT_RECORDS: "jeton_server_audit_records_total", Counter, [], "records written to the audit log";

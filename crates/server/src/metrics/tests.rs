@@ -6,6 +6,7 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.m
 
 fn gauges() -> Gauges {
     Gauges {
+        counts: CounterValues { limited_failures: 4, ..CounterValues::default() },
         registry_readable: true,
         clients: Some(3),
         audit: Some(AuditCounts { written: 5, lost: 2 }),
@@ -27,7 +28,7 @@ fn what_is_counted_is_told() {
     metrics.count_granted(basic, Duration::from_micros(51));
     metrics.count_granted(None, Duration::from_secs(3600));
     metrics.count_refused(&ErrorCode::InvalidScope, Some(ClientAuthMethod::PrivateKeyJwt), Duration::ZERO);
-    metrics.count_refused(&ErrorCode::Other("x".to_owned()), None, Duration::ZERO);
+    metrics.count_refused(&ErrorCode::Other("x".into()), None, Duration::ZERO);
     let open = metrics.connection();
     drop(metrics.connection());
     metrics.count_failed_handshake();
@@ -50,6 +51,7 @@ fn what_is_counted_is_told() {
         ("jeton_server_tls_handshake_failures_total", "1"),
         ("jeton_server_audit_records_lost_total", "2"),
         ("jeton_server_clients", "3"),
+        (r#"jeton_server_token_requests_limited_total{limit="failures"}"#, "4"),
     ] {
         assert_eq!(samples.get(name), Some(&value), "{name}: {text}");
     }
@@ -59,7 +61,9 @@ fn what_is_counted_is_told() {
 #[test]
 fn what_a_server_does_not_have_is_not_told() {
     let text = Metrics::default().text(&Gauges::default());
-    assert!(!text.contains("audit") && !text.contains("clients") && !text.contains("certificate"), "{text}");
+    for absent in ["audit", "clients ", "tls_certificate"] {
+        assert!(!text.contains(&format!("jeton_server_{absent}")), "{text}");
+    }
     assert!(text.contains("jeton_server_registry_readable 0\n"));
 }
 
