@@ -104,13 +104,7 @@ pub(crate) async fn serve<E, S>(
             Ok::<_, Infallible>(progress.answered(answer, body))
         })
     });
-    // The watch over progress below stands in for hyper's header time-out, which sets a timer for each request.
-    let mut connection = http1::Builder::new()
-        .header_read_timeout(None)
-        .max_headers(Limits::MAX_HEADERS)
-        .max_buf_size(Limits::MAX_HEAD_BYTES)
-        .half_close(false)
-        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = bounded().serve_connection(TokioIo::new(stream), service);
     let mut idle = pin!(sleep(patience));
     let mut seen = 0;
     let mut closing = false;
@@ -151,6 +145,18 @@ pub(crate) async fn serve<E, S>(
     }
     let stream = connection.into_parts().io.into_inner();
     finish(stream, &progress, phase).await;
+}
+
+/// HTTP/1.1 within the limits.
+fn bounded() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        // The watch over progress stands in for hyper's header time-out, which sets a timer for each request.
+        .header_read_timeout(None)
+        .max_headers(Limits::MAX_HEADERS)
+        .max_buf_size(Limits::MAX_HEAD_BYTES)
+        .half_close(false);
+    builder
 }
 
 /// Tells the caller that no more comes.
