@@ -9,6 +9,12 @@ use jeton::{Clock as _, SystemClock};
 use jeton_server::audit::{self, Act, Verdict};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+/// How often, and with which pause, a log is looked at whose last line is not whole.
+const LOOKS: u32 = 3;
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Does what is asked.
 pub(crate) fn run(args: &AuditCommandArgs, layers: &Layers) -> Result<(), Failure> {
@@ -19,8 +25,7 @@ pub(crate) fn run(args: &AuditCommandArgs, layers: &Layers) -> Result<(), Failur
 
 fn verify(args: &VerifyAuditArgs, layers: &Layers) -> Result<(), Failure> {
     let files = files(&args.files, &args.place, layers)?;
-    let verdict = audit::verify(&files, args.contains.as_deref())
-        .map_err(|error| Failure::new(ExitCode::Other, format!("the audit log cannot be read: {error}")))?;
+    let verdict = settled(&files, args.contains.as_deref())?;
     if let Some(fault) = &verdict.fault {
         return Err(Failure::new(ExitCode::Other, format!("the audit log does not hold together: {fault}"))
             .hint("keep the files as they are, and compare them with a copy; what is behind that line was not looked at"));
@@ -35,6 +40,21 @@ fn verify(args: &VerifyAuditArgs, layers: &Layers) -> Result<(), Failure> {
     match args.output.output {
         Format::Text => output::result(text(&verdict)),
         Format::Json => output::json(&document(&verdict)),
+    }
+}
+
+/// The verdict on a log to which a server may be writing: a line that is not whole yet is one that will be.
+fn settled(files: &[PathBuf], digest: Option<&str>) -> Result<Verdict, Failure> {
+    let mut looks = 0;
+    loop {
+        looks += 1;
+        let verdict = audit::verify(files, digest).map_err(|error| {
+            Failure::new(ExitCode::Other, format!("the audit log cannot be read: {error}"))
+        })?;
+        if verdict.torn.is_none() || looks == LOOKS {
+            return Ok(verdict);
+        }
+        thread::sleep(LOOK_PAUSE);
     }
 }
 

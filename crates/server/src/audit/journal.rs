@@ -45,6 +45,8 @@ struct Open {
     file: File,
     /// How far it was read or written; more than that was written by others.
     length_bytes: u64,
+    /// Whether the directory may not have its name on the disk yet.
+    is_new: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -108,9 +110,14 @@ impl Journal {
     }
 
     /// Makes sure that what was written outlives the machine.
-    pub(super) fn sync(&self) -> Result<(), JournalError> {
-        let Some(open) = &self.open else { return Ok(()) };
-        open.file.sync_data().map_err(|source| self.system(source))
+    pub(super) fn sync(&mut self) -> Result<(), JournalError> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let synced = open.file.sync_data().and_then(|()| match open.is_new {
+            true => sync_directory(&self.path),
+            false => Ok(()),
+        });
+        open.is_new &= synced.is_err();
+        synced.map_err(|source| self.system(source))
     }
 
     fn append_locked(
@@ -186,9 +193,7 @@ impl Journal {
     fn rename(&self, to: &Path) -> Result<(), JournalError> {
         let linked = std::fs::hard_link(&self.path, to).and_then(|()| std::fs::remove_file(&self.path));
         linked.map_err(|source| self.system(source))?;
-        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let synced = File::open(directory.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all());
-        synced.map_err(|source| self.system(source))
+        sync_directory(&self.path).map_err(|source| self.system(source))
     }
 
     /// Takes the lock of the file that has the name now, and knows the end of the chain after that.
@@ -196,7 +201,7 @@ impl Journal {
         for _ in 0..LOCK_TRIES {
             let open = match self.open.take() {
                 Some(open) => open,
-                None => Open { file: self.open_file()?, length_bytes: 0 },
+                None => Open { file: self.open_file()?, length_bytes: 0, is_new: true },
             };
             match open.file.try_lock() {
                 Ok(()) => {}
@@ -287,7 +292,7 @@ impl Journal {
         let mut before = Self::new(newest, u64::MAX);
         let tail = File::open(&before.path).and_then(|file| {
             let length_bytes = file.metadata()?.len();
-            before.open = Some(Open { file, length_bytes });
+            before.open = Some(Open { file, length_bytes, is_new: false });
             before.read_tail(length_bytes)
         });
         let tail = tail.map_err(|source| self.system(source))?;
@@ -327,6 +332,12 @@ impl Mended {
             }
         }
     }
+}
+
+/// Makes sure that the name of the file outlives the machine.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// What tells damaged files apart: the inode, which is not used anew while the file is there.

@@ -25,7 +25,7 @@ use document::Route;
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use jeton_proto::issuance::Rule;
-use jeton_proto::wire::error_response::{ErrorCode, printable};
+use jeton_proto::wire::error_response::{ErrorCode, MAX_ERROR_TEXT_BYTES, printable};
 use jeton_proto::wire::token_request::TokenRequest;
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -385,7 +385,7 @@ async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, Panicked> 
 
 /// What the log shows of a text that the caller sent. A secret or a token that was sent in the wrong parameter is not
 /// shown.
-pub(crate) fn shown(text: &str) -> Cow<'static, str> {
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     if text.contains(SECRET_PREFIX) {
         return Cow::Borrowed("(a client secret in the wrong place, not shown)");
     }
@@ -393,7 +393,8 @@ pub(crate) fn shown(text: &str) -> Cow<'static, str> {
     if text.contains("eyJ") && text.contains('.') {
         return Cow::Borrowed("(a token in the wrong place, not shown)");
     }
-    Cow::Owned(printable(text))
+    let clean = text.len() <= MAX_ERROR_TEXT_BYTES && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if clean { Cow::Borrowed(text) } else { Cow::Owned(printable(text)) }
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
