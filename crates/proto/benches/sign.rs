@@ -143,6 +143,7 @@ fn claims(scope: &Scope) -> AccessTokenClaims<'_> {
         issued_at: NOW,
         expires_at: NOW.saturating_add(Duration::from_hours(1)),
         jwt_id: "bUvBDNRkSbxhTYBbV1HsYw",
+        confirmation: None,
     }
 }
 

@@ -30,6 +30,7 @@ fn tokens_made_here_verify_there() {
                 issued_at: NOW,
                 expires_at: LATER,
                 jwt_id: "id-1",
+                confirmation: None,
             })
             .unwrap();
 

@@ -17,8 +17,9 @@ use jeton_proto::issuance::{
 use jeton_proto::jose::access_token::{AccessTokenClaims, AccessTokenSigner};
 use jeton_proto::jose::jwk::{JwkSet, SigningKey};
 use jeton_proto::jose::jws::Algorithm;
+use jeton_proto::wire::client_auth::ClientAuthMethod;
 use jeton_server::Limits;
-use jeton_server::endpoint::{IssuedToken, TokenCall, TokenEndpoint, TokenRefusal};
+use jeton_server::endpoint::{Authentication, IssuedToken, TokenCall, TokenEndpoint, TokenRefusal};
 use jeton_server::http::{Documents, Face};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -162,6 +163,11 @@ fn digest(secret: &str) -> SecretDigest {
     SecretDigest::new(digest)
 }
 
+fn authentication() -> Authentication {
+    let method = ClientAuthMethod::ClientSecretBasic;
+    Authentication { client_id: CLIENT_ID.to_owned(), method, credential: None }
+}
+
 impl Registered {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -184,6 +190,7 @@ impl Registered {
                     scope: Some(scope),
                     audience: String::new(),
                     jwt_id: String::new(),
+                    authentication: authentication(),
                 });
             }
         }
@@ -197,6 +204,7 @@ impl Registered {
             issued_at: grant.issued_at,
             expires_at: grant.expires_at(),
             jwt_id: &format!("jti-{}", state.issued),
+            confirmation: None,
         };
         let signed = signer().map_err(|error| TokenRefusal::server_error(error.to_string()))?.sign(&claims);
         let token = signed.map_err(|error| TokenRefusal::server_error(error.to_string()))?;
@@ -207,6 +215,7 @@ impl Registered {
             scope: Some(scope),
             audience: String::new(),
             jwt_id: claims.jwt_id.to_owned(),
+            authentication: authentication(),
         })
     }
 }

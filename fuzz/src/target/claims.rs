@@ -34,6 +34,7 @@ fn check_with(writer: impl Fn(&AccessTokenClaims<'_>) -> String, input: &[u8]) -
         issued_at: ISSUED_AT,
         expires_at: EXPIRES_AT,
         jwt_id: &jwt_id,
+        confirmation: None,
     };
     as_serde_json_writes_it(&writer(&claims), &claims)?;
     // With the issuer and an audience that are expected, the token is taken and says the same.

@@ -1,10 +1,15 @@
 //! What a client may authenticate with: a set of credentials, each good for the methods of its kind.
 
 use super::is_audience;
-use crate::jose::jwk::JwkSet;
+use crate::jose::distinguished_name::DistinguishedName;
+use crate::jose::jwk::ClientKeySet;
 use crate::secret::constant_time_eq;
 use crate::time::Timestamp;
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::fmt;
+use std::net::IpAddr;
 
 /// The most secrets of one client that are kept at the same time: the one in force, and its successor or predecessor. Each
 /// authentication compares this many, so that the time tells nothing of how many there are.
@@ -52,7 +57,7 @@ impl ClientCredentials {
             keys.check()?;
         }
         if let Some(subject) = &self.tls_subject
-            && !is_text(subject.value())
+            && !(is_text(subject.value()) && is_name(subject))
         {
             return Err(InvalidCredentials::TlsSubject);
         }
@@ -199,7 +204,7 @@ impl ClientKeys {
         match self {
             Self::Inline(document) => {
                 let usable = document.len() <= MAX_CLIENT_JWKS_BYTES
-                    && JwkSet::parse(document.as_bytes()).is_ok_and(|set| set.keys().next().is_some());
+                    && ClientKeySet::parse(document.as_bytes()).is_ok_and(|set| !set.is_empty());
                 if usable { Ok(()) } else { Err(InvalidCredentials::Keys) }
             }
             Self::Url(url) => check_url(url).then_some(()).ok_or(InvalidCredentials::KeysUrl),
@@ -252,6 +257,24 @@ impl TlsSubject {
 /// The SHA-256 of a certificate in DER: `x5t#S256` of RFC 8705 §3.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CertificateThumbprint(pub [u8; 32]);
+
+impl CertificateThumbprint {
+    /// Of a certificate in DER.
+    #[must_use]
+    pub fn of(certificate: &[u8]) -> Self {
+        let mut thumbprint = [0; 32];
+        for (to, from) in thumbprint.iter_mut().zip(digest(&SHA256, certificate).as_ref()) {
+            *to = *from;
+        }
+        Self(thumbprint)
+    }
+
+    /// The text of `x5t#S256`: base64url without padding, 43 characters.
+    #[must_use]
+    pub fn to_base64url(self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+}
 
 /// Which identity of another issuer stands for this client: its assertions are signed by that issuer, and say what is wanted here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -307,9 +330,10 @@ pub enum InvalidCredentials {
     /// The address of a JWK Set is no URL that is taken.
     #[error("the jwks_uri of a client must be an https url (http is for loopback addresses)")]
     KeysUrl,
-    /// The subject of a certificate is empty or too long.
+    /// The subject of a certificate is empty, too long, or no name of its kind.
     #[error(
-        "the subject of a client's certificate has 1 to {MAX_CREDENTIAL_TEXT_BYTES} bytes and no control character"
+        "the subject of a client's certificate has 1 to {MAX_CREDENTIAL_TEXT_BYTES} bytes and no control character, and is written as \
+         its kind is: CN=worker,O=Example (RFC 4514), 192.0.2.1, worker@example.com"
     )]
     TlsSubject,
     /// More than [`MAX_CERTIFICATES`].
@@ -329,6 +353,16 @@ pub enum InvalidCredentials {
 fn is_secret_name(name: &str) -> bool {
     (1..=MAX_SECRET_NAME_BYTES).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+}
+
+/// Whether a certificate can have this name at all.
+fn is_name(subject: &TlsSubject) -> bool {
+    match subject {
+        TlsSubject::DistinguishedName(text) => DistinguishedName::parse(text).is_ok(),
+        TlsSubject::Ip(text) => text.parse::<IpAddr>().is_ok(),
+        TlsSubject::Email(text) => text.contains('@'),
+        TlsSubject::Dns(_) | TlsSubject::Uri(_) => true,
+    }
 }
 
 fn is_text(text: &str) -> bool {

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::issuance::CertificateThumbprint;
 use crate::jose::jwk::{KeyError, SigningKey};
 use crate::jose::jws::{self, InvalidJson, json};
 use crate::time::Timestamp;
@@ -31,6 +32,7 @@ pub const MAX_NUMERIC_DATE_SECONDS: u64 = 253_402_300_799;
 ///     issued_at: Timestamp::from_unix_seconds(1_700_000_000),
 ///     expires_at: Timestamp::from_unix_seconds(1_700_003_600),
 ///     jwt_id: "bUvBDNRkSbxhTYBbV1HsYw",
+///     confirmation: None,
 /// })?;
 /// assert_eq!(token.split('.').count(), 3);
 /// # Ok::<(), jeton_proto::jose::jwk::KeyError>(())
@@ -86,6 +88,8 @@ pub struct AccessTokenClaims<'a> {
     pub expires_at: Timestamp,
     /// `jti`: unique among the tokens of the issuer.
     pub jwt_id: &'a str,
+    /// The certificate that whoever uses the token must have, as `x5t#S256` in `cnf` (RFC 8705 §3.1).
+    pub confirmation: Option<CertificateThumbprint>,
 }
 
 impl AccessTokenClaims<'_> {
@@ -112,6 +116,11 @@ impl AccessTokenClaims<'_> {
         push_seconds(&mut json, self.expires_at);
         json.push_str(",\"jti\":");
         push_text(&mut json, self.jwt_id);
+        if let Some(thumbprint) = self.confirmation {
+            json.push_str(",\"cnf\":{\"x5t#S256\":\"");
+            json.push_str(&thumbprint.to_base64url());
+            json.push_str("\"}");
+        }
         json.push('}');
         json
     }

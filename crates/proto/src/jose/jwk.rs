@@ -1,5 +1,6 @@
 //! Keys: JSON Web Keys (RFC 7517) of the closed list, key sets, and the private keys behind them.
 
+mod client_key_set;
 mod key_pair;
 mod rsa_modulus;
 mod set;
@@ -7,6 +8,7 @@ mod signing_key;
 #[cfg(test)]
 mod tests;
 
+pub use client_key_set::ClientKeySet;
 pub(in crate::jose) use key_pair::{KeyPair, RsaPadding};
 pub(in crate::jose) use rsa_modulus::check_modulus;
 pub use set::{InvalidJwkSet, JwkSet, MAX_JWK_SET_BYTES, MAX_JWK_SET_KEYS, SkippedKey};
@@ -47,15 +49,8 @@ impl Jwk {
     /// verification of signatures with the one algorithm that jeton uses with such a key.
     pub fn from_json(key: &Map<String, Value>) -> Result<Self, KeyError> {
         let public = public_numbers(key)?;
-        check_use(key, public.algorithm())?;
-        let key_id = match key.get("kid") {
-            None => None,
-            Some(Value::String(key_id)) if key_id.len() <= MAX_KEY_ID_BYTES => {
-                Some(Box::from(key_id.as_str()))
-            }
-            Some(_) => return Err(KeyError::Member("kid")),
-        };
-        Ok(Self { key_id, public })
+        check_use(key, &[public.algorithm().as_str()])?;
+        Ok(Self { key_id: key_id(key)?, public })
     }
 
     /// The algorithm that the key is for.
@@ -224,15 +219,25 @@ fn rsa_numbers(key: &Map<String, Value>) -> Result<PublicKey, KeyError> {
     Ok(PublicKey::Rsa { modulus, exponent })
 }
 
-fn check_use(key: &Map<String, Value>, algorithm: Algorithm) -> Result<(), KeyError> {
-    let reserved = |name: &'static str, wanted: &str| match key.get(name) {
+fn key_id(key: &Map<String, Value>) -> Result<Option<Box<str>>, KeyError> {
+    match key.get("kid") {
+        None => Ok(None),
+        Some(Value::String(key_id)) if key_id.len() <= MAX_KEY_ID_BYTES => {
+            Ok(Some(Box::from(key_id.as_str())))
+        }
+        Some(_) => Err(KeyError::Member("kid")),
+    }
+}
+
+fn check_use(key: &Map<String, Value>, algorithms: &[&str]) -> Result<(), KeyError> {
+    let reserved = |name: &'static str, wanted: &[&str]| match key.get(name) {
         None => Ok(()),
-        Some(Value::String(value)) if value == wanted => Ok(()),
+        Some(Value::String(value)) if wanted.contains(&value.as_str()) => Ok(()),
         Some(Value::String(_)) => Err(KeyError::Reserved(name)),
         Some(_) => Err(KeyError::Member(name)),
     };
-    reserved("alg", algorithm.as_str())?;
-    reserved("use", "sig")?;
+    reserved("alg", algorithms)?;
+    reserved("use", &["sig"])?;
     match key.get("key_ops") {
         None => Ok(()),
         Some(Value::Array(operations)) if operations.iter().any(|operation| operation == "verify") => Ok(()),

@@ -3,6 +3,7 @@
 //! The header is read strictly and believed in nothing but the choice among keys that are already trusted: embedded
 //! keys and key addresses (`jwk`, `jku`, `x5c`, `x5u`) are not looked at, extensions (`crit`, `b64`) are refused.
 
+mod compact;
 pub(in crate::jose) mod json;
 #[cfg(test)]
 mod tests;
@@ -10,8 +11,9 @@ mod tests;
 use crate::jose::jwk::{KeyError, SigningKey, VerificationKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+pub(in crate::jose) use compact::Compact;
 pub use json::InvalidJson;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use std::fmt;
 
 /// The longest compact serialization that is parsed, in bytes. HTTP servers refuse header fields of this size anyway.
@@ -107,32 +109,21 @@ pub struct UnverifiedJws<'a> {
     algorithm: Algorithm,
     key_id: Option<String>,
     media_type: Option<String>,
-    signing_input: &'a str,
-    payload: &'a str,
     signature: Vec<u8>,
+    compact: Compact<'a>,
 }
 
 impl<'a> UnverifiedJws<'a> {
     /// Splits and reads a compact serialization of at most [`MAX_JWS_BYTES`] bytes (RFC 7515 §5.2, steps 1 to 7).
     pub fn parse(compact: &'a str) -> Result<Self, InvalidJws> {
-        if compact.len() > MAX_JWS_BYTES {
-            return Err(InvalidJws::TooLong { bytes: compact.len() });
-        }
-        let (signing_input, header, payload, signature) = split(compact)?;
-        if header.len() > MAX_HEADER_BYTES {
-            return Err(InvalidJws::HeaderTooLong { bytes: header.len() });
-        }
-        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| InvalidJws::Base64(Part::Header))?;
-        let header = json::parse_object(&header).map_err(InvalidJws::Header)?;
-        let algorithm = checked_algorithm(&header)?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| InvalidJws::Base64(Part::Signature))?;
+        let compact = Compact::parse(compact)?;
+        let algorithm = compact.algorithm_name().and_then(Algorithm::parse).ok_or(InvalidJws::Algorithm)?;
         Ok(Self {
             algorithm,
-            key_id: checked_text(&header, "kid")?.map(str::to_owned),
-            media_type: checked_text(&header, "typ")?.map(str::to_owned),
-            signing_input,
-            payload,
-            signature,
+            signature: compact.signature()?,
+            key_id: compact.text("kid")?.map(str::to_owned),
+            media_type: compact.text("typ")?.map(str::to_owned),
+            compact,
         })
     }
 
@@ -156,10 +147,10 @@ impl<'a> UnverifiedJws<'a> {
         if key.algorithm() != self.algorithm {
             return Err(InvalidJws::KeyOfOtherAlgorithm { key: key.algorithm(), header: self.algorithm });
         }
-        if !key.verifies(self.signing_input.as_bytes(), &self.signature) {
+        if !key.verifies(self.compact.signing_input.as_bytes(), &self.signature) {
             return Err(InvalidJws::Signature);
         }
-        URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| InvalidJws::Base64(Part::Payload))
+        self.compact.payload()
     }
 }
 
@@ -248,43 +239,4 @@ pub enum InvalidJws {
     /// The signature is not by this key over this header and payload.
     #[error("the signature does not verify")]
     Signature,
-}
-
-/// Signing input, header, payload, signature.
-fn split(compact: &str) -> Result<(&str, &str, &str, &str), InvalidJws> {
-    if compact.trim_start().starts_with('{') {
-        return Err(InvalidJws::JsonSerialization);
-    }
-    let wrong = || match compact.bytes().filter(|&byte| byte == b'.').count() {
-        4 => InvalidJws::Encrypted,
-        dots => InvalidJws::NotThreeParts { dots },
-    };
-    let (signing_input, signature) = compact.rsplit_once('.').ok_or_else(wrong)?;
-    let (header, payload) = signing_input.split_once('.').ok_or_else(wrong)?;
-    if payload.contains('.') {
-        return Err(wrong());
-    }
-    Ok((signing_input, header, payload, signature))
-}
-
-fn checked_algorithm(header: &Map<String, Value>) -> Result<Algorithm, InvalidJws> {
-    // An extension changes what the rest means, so it is looked for first. RFC 7515 §4.1.11: a `crit` with a name that
-    // is not understood makes the token invalid, and no extension is understood here.
-    for extension in ["crit", "b64"] {
-        if header.contains_key(extension) {
-            return Err(InvalidJws::Extension(extension));
-        }
-    }
-    header.get("alg").and_then(Value::as_str).and_then(Algorithm::parse).ok_or(InvalidJws::Algorithm)
-}
-
-fn checked_text<'h>(
-    header: &'h Map<String, Value>,
-    name: &'static str,
-) -> Result<Option<&'h str>, InvalidJws> {
-    match header.get(name) {
-        None => Ok(None),
-        Some(Value::String(text)) if text.len() <= MAX_KEY_ID_BYTES => Ok(Some(text)),
-        Some(_) => Err(InvalidJws::HeaderParameter(name)),
-    }
 }

@@ -34,6 +34,7 @@ fn claims<'a>() -> AccessTokenClaims<'a> {
         issued_at: NOW,
         expires_at: NOW.saturating_add(Duration::from_mins(1)),
         jwt_id: "id-1",
+        confirmation: None,
     }
 }
 

@@ -1,5 +1,7 @@
 use super::*;
 use crate::jose::jws::{Algorithm, UnverifiedJws};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use serde_json::json as json_value;
 
@@ -13,6 +15,7 @@ fn claims<'a>(audience: &'a [&'a str], scope: Option<&'a Scope>) -> AccessTokenC
         issued_at: Timestamp::from_unix_millis(1_700_000_000_999),
         expires_at: Timestamp::from_unix_seconds(1_700_003_600),
         jwt_id: "id-1",
+        confirmation: None,
     }
 }
 
@@ -24,6 +27,19 @@ fn claims_are_written_as_rfc_9068_has_them() {
         written,
         r#"{"iss":"https://as.example","aud":"https://api.example","sub":"reporting","client_id":"reporting","scope":"read write","iat":1700000000,"exp":1700003600,"jti":"id-1"}"#
     );
+}
+
+#[test]
+fn the_certificate_that_a_token_is_bound_to_is_written_as_rfc_8705_has_it() {
+    // The example of RFC 8705 §3.1, whose last character has bits that base64url does not allow, with those cleared.
+    let text = "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg0";
+    let thumbprint: [u8; 32] = URL_SAFE_NO_PAD.decode(text).unwrap().try_into().unwrap();
+    let bound = AccessTokenClaims {
+        confirmation: Some(CertificateThumbprint(thumbprint)),
+        ..claims(&["https://api.example"], None)
+    };
+    let written: Value = serde_json::from_str(&bound.to_json()).unwrap();
+    assert_eq!(written["cnf"], json_value!({ "x5t#S256": text }));
 }
 
 #[test]
