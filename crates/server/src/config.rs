@@ -37,6 +37,18 @@ impl Default for Listen {
     }
 }
 
+/// What the `aud` of a client's own assertions may be (RFC 7523 §3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AssertionAudience {
+    /// The issuer identifier alone, as draft-ietf-oauth-rfc7523bis wants it: another server that a client was led to believe
+    /// in cannot make it sign anything that is good here.
+    #[default]
+    Issuer,
+    /// The issuer identifier or the URL of the token endpoint, or both in a list: for clients made before 2025 that can do
+    /// no other.
+    IssuerOrTokenEndpoint,
+}
+
 /// What is set for a server.
 #[derive(Clone)]
 pub struct Config {
@@ -65,6 +77,8 @@ pub struct Config {
     pub clients_dir: Option<PathBuf>,
     /// What becomes of clients that these files named and name no more. Default: they stay.
     pub unnamed_clients: Unnamed,
+    /// What the `aud` of a client's own assertions may be. Default: the issuer alone.
+    pub assertion_audience: AssertionAudience,
     /// Bounds on connections, requests and waits.
     pub limits: Limits,
     /// Limits on what callers ask of the token endpoint.
@@ -92,6 +106,7 @@ impl Config {
             longest_token_lifetime: MAX_TOKEN_LIFETIME,
             clients_dir: None,
             unnamed_clients: Unnamed::Kept,
+            assertion_audience: AssertionAudience::default(),
             limits: Limits::default(),
             throttling: Throttling::default(),
             audit_log: AuditLog::default(),
@@ -132,6 +147,14 @@ impl Config {
         })
     }
 
+    /// What the `aud` of assertions may be at the issuer `issuer`.
+    pub(crate) fn assertion_audiences(&self, issuer: &str) -> Vec<String> {
+        match self.assertion_audience {
+            AssertionAudience::Issuer => vec![issuer.to_owned()],
+            AssertionAudience::IssuerOrTokenEndpoint => vec![issuer.to_owned(), token_endpoint(issuer)],
+        }
+    }
+
     /// The policy of the issuer `issuer`.
     pub(crate) fn policy(&self, issuer: &str) -> Result<IssuancePolicy, InvalidConfig> {
         let default_audience = self.default_audience.as_deref().unwrap_or(issuer).to_owned();
@@ -151,6 +174,7 @@ impl fmt::Debug for Config {
             .field("longest_token_lifetime", &self.longest_token_lifetime)
             .field("clients_dir", &self.clients_dir)
             .field("unnamed_clients", &self.unnamed_clients)
+            .field("assertion_audience", &self.assertion_audience)
             .field("limits", &self.limits)
             .field("throttling", &self.throttling)
             .field("audit_log", &self.audit_log)
@@ -158,6 +182,11 @@ impl fmt::Debug for Config {
             .field("metrics_listen", &self.metrics_listen)
             .finish_non_exhaustive()
     }
+}
+
+/// The URL of the token endpoint of an issuer, as its metadata has it.
+pub(crate) fn token_endpoint(issuer: &str) -> String {
+    format!("{}/oauth/token", issuer.trim_end_matches('/'))
 }
 
 /// Why settings make no server.

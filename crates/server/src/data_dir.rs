@@ -126,7 +126,7 @@ pub(crate) fn check_private(path: &Path, metadata: &Metadata) -> Result<(), Priv
 }
 
 /// Never through a symbolic link, and never waiting for a named pipe.
-fn private_options() -> OpenOptions {
+pub(crate) fn private_options() -> OpenOptions {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut options = OpenOptions::new();
     options.custom_flags(flags.bits().cast_signed());

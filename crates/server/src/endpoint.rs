@@ -57,7 +57,15 @@ pub enum PresentedCredential<'a> {
         /// The client secret.
         client_secret: &'a Secret<String>,
     },
-    /// None.
+    /// A JWT in `client_assertion` (RFC 7521 §4.2): `client_secret_jwt`, `private_key_jwt`, or a token of another issuer
+    /// that stands for the client.
+    Assertion {
+        /// The client id, where the body has one. An assertion that a client made itself names the client anyway.
+        client_id: Option<&'a str>,
+        /// The JWT.
+        assertion: &'a Secret<String>,
+    },
+    /// None in the request. There may be a certificate on the connection.
     Absent,
 }
 
@@ -67,16 +75,27 @@ impl PresentedCredential<'_> {
         match self {
             Self::Basic(basic) => Some((&basic.client_id, &basic.client_secret)),
             Self::Post { client_id, client_secret } => Some((client_id, client_secret)),
+            Self::Assertion { .. } | Self::Absent => None,
+        }
+    }
+
+    /// The client id that stands beside the credential.
+    pub fn client_id(&self) -> Option<&str> {
+        match self {
+            Self::Basic(basic) => Some(&basic.client_id),
+            Self::Post { client_id, .. } => Some(client_id),
+            Self::Assertion { client_id, .. } => *client_id,
             Self::Absent => None,
         }
     }
 
-    /// The method (RFC 7591 §2); `None` where the client does not authenticate.
+    /// The method (RFC 7591 §2), where the form of the request tells it: by which one an assertion or a certificate
+    /// authenticates is known only when it has.
     pub const fn method(&self) -> Option<ClientAuthMethod> {
         match self {
             Self::Basic(_) => Some(ClientAuthMethod::ClientSecretBasic),
             Self::Post { .. } => Some(ClientAuthMethod::ClientSecretPost),
-            Self::Absent => None,
+            Self::Assertion { .. } | Self::Absent => None,
         }
     }
 }
@@ -94,6 +113,19 @@ pub struct IssuedToken {
     pub audience: String,
     /// The `jti` of the token (RFC 7519 §4.1.7), an id and no secret. Empty where it has none.
     pub jwt_id: String,
+    /// Who was given it.
+    pub authentication: Authentication,
+}
+
+/// How a client has authenticated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authentication {
+    /// The client.
+    pub client_id: String,
+    /// The method. A token of another issuer that stands for the client is told as `private_key_jwt`, which it is in form.
+    pub method: ClientAuthMethod,
+    /// Which of its credentials it was, where one has a name: that of the secret, or the issuer of the workload identity.
+    pub credential: Option<String>,
 }
 
 /// Why no token is handed out (RFC 6749 §5.2).
@@ -157,7 +189,7 @@ impl TokenRefusal {
     pub fn invalid_client() -> Self {
         Self::new(
             ErrorCode::InvalidClient,
-            "client authentication failed: check the client id and the client secret",
+            "client authentication failed: check the client id, and its secret, key or certificate",
         )
     }
 

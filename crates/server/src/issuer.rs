@@ -1,19 +1,16 @@
 //! The token endpoint that issues: registry, keys and policy.
 
+use crate::authentication::{Authenticated, Authenticator, Proof};
 use crate::counters::Counters;
 use crate::endpoint::{IssuedToken, TokenCall, TokenEndpoint, TokenRefusal};
-use crate::registry::{Clients, SecretHasher, SecretUses, Snapshot};
-use crate::store::StoreWatch;
+use crate::registry::SecretUses;
 use crate::throttle::{JwtId, Minting, Throttle, TokenKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jeton_proto::issuance::{
-    self, AuthenticationFailure, Grant, IssuancePolicy, RegisteredClient, Rule, SecretDigest,
-};
+use jeton_proto::issuance::{self, Grant, IssuancePolicy};
 use jeton_proto::jose::access_token::{AccessTokenClaims, AccessTokenSigner};
 use jeton_proto::secret::Secret;
 use jeton_proto::time::{Clock, Moment};
-use jeton_proto::wire::error_response::ErrorCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,9 +22,7 @@ use std::time::Duration;
 pub struct Issuer {
     pub(crate) url: String,
     pub(crate) signer: AccessTokenSigner,
-    pub(crate) hasher: SecretHasher,
-    pub(crate) clients: Arc<Clients>,
-    pub(crate) watch: StoreWatch,
+    pub(crate) authenticator: Authenticator,
     pub(crate) uses: Arc<SecretUses>,
     pub(crate) policy: IssuancePolicy,
     pub(crate) clock: ClockHandle,
@@ -37,30 +32,33 @@ pub struct Issuer {
 
 impl TokenEndpoint for Issuer {
     async fn answer(&self, call: TokenCall<'_>) -> Result<IssuedToken, TokenRefusal> {
-        let Some((client_id, client_secret)) = call.credential.id_and_secret() else {
-            return Err(no_credential(&call));
-        };
-        let digest = self.hasher.digest(client_secret);
-        if let Ok(answer) = self.answer_from(&self.clients.snapshot(), client_id, &digest, &call) {
-            return answer;
+        let proof = self.authenticator.proof(&call)?;
+        let (client_id, address) = (proof.client_id(), call.peer.ip());
+        if proof.is_dear_to_check() {
+            self.throttle.before_dear_check(client_id, address, self.clock.moment())?;
         }
+        let first = match self.authenticator.attempt(&proof, &*self.clock).await {
+            Ok(authenticated) => return self.issue(authenticated, &proof, &call),
+            Err(attempt) => attempt,
+        };
         // Only the answer to a wrong secret is slowed down: a right one has been let in above, so nobody can be locked out.
-        self.throttle.standing(client_id, call.peer.ip(), self.clock.moment())?;
-        self.watch.look_again().await;
-        let failure = match self.answer_from(&self.clients.snapshot(), client_id, &digest, &call) {
-            Ok(answer) => return answer,
+        self.throttle.standing(client_id, address, self.clock.moment())?;
+        let failure = match self.authenticator.attempt_again(&proof, first, &*self.clock).await {
+            Ok(authenticated) => return self.issue(authenticated, &proof, &call),
             Err(failure) => failure,
         };
-        self.throttle.failed(client_id, call.peer.ip(), self.clock.moment())?;
-        Err(TokenRefusal::invalid_client().by(failure.rule()).with_detail(failure.to_string()))
+        if failure.is_the_callers() {
+            self.throttle.failed(client_id, address, self.clock.moment())?;
+        }
+        Err(failure.into())
     }
 
     fn clients(&self) -> Option<u64> {
-        Some(self.clients.snapshot().len() as u64)
+        Some(self.authenticator.clients.snapshot().len() as u64)
     }
 
     fn is_ready(&self) -> bool {
-        self.watch.is_readable()
+        self.authenticator.is_ready()
     }
 }
 
@@ -75,79 +73,77 @@ impl Issuer {
         self.throttle.per_call().kept().forget_token(jwt_id);
     }
 
-    /// The answer to a client that `snapshot` authenticates.
-    fn answer_from(
+    fn issue(
         &self,
-        snapshot: &Snapshot,
-        client_id: &str,
-        digest: &SecretDigest,
+        authenticated: Authenticated,
+        proof: &Proof<'_>,
         call: &TokenCall<'_>,
-    ) -> Result<Result<IssuedToken, TokenRefusal>, AuthenticationFailure> {
-        let client = snapshot.client(client_id);
+    ) -> Result<IssuedToken, TokenRefusal> {
         let now = self.clock.moment();
-        let secret = issuance::authenticate(client.map(AsRef::as_ref), digest, now.wall())?;
-        self.uses.record(client_id, &secret.name, now.wall());
-        let client = client.ok_or(AuthenticationFailure::UnknownClient)?;
-        Ok(self.throttle.requested(client_id, now).and_then(|()| {
-            let grant =
-                issuance::decide(client, call.request, &self.policy, now.wall()).map_err(|refusal| {
-                    TokenRefusal::new(refusal.code, refusal.description)
-                        .by(refusal.rule)
-                        .with_detail(refusal.detail)
-                })?;
-            self.mint(client, &grant, digest, call, now)
-        }))
+        let client = Arc::clone(&authenticated.client);
+        let client_id = &client.settings().client_id;
+        if proof.is_dear_to_check() {
+            self.throttle.proved(client_id, call.peer.ip(), now);
+        }
+        if let (true, Some(secret)) = (authenticated.method.is_by_secret(), &authenticated.credential) {
+            self.uses.record(client_id, secret, now.wall());
+        }
+        self.throttle.requested(client_id, now)?;
+        let grant = issuance::decide(&client, call.request, &self.policy, now.wall()).map_err(|refusal| {
+            TokenRefusal::new(refusal.code, refusal.description).by(refusal.rule).with_detail(refusal.detail)
+        })?;
+        self.mint(authenticated, &grant, proof, call, now)
     }
 
     /// A token for the grant: a new one, unless the client mints per call and that is not to be had.
     fn mint(
         &self,
-        client: &RegisteredClient,
+        authenticated: Authenticated,
         grant: &Grant<'_>,
-        proof: &SecretDigest,
+        proof: &Proof<'_>,
         call: &TokenCall<'_>,
         now: Moment,
     ) -> Result<IssuedToken, TokenRefusal> {
         let per_call = self.throttle.per_call();
-        let minting = per_call.asked(&client.settings().client_id, call.peer, grant, now);
+        let minting = per_call.asked(&authenticated.client.settings().client_id, call.peer, grant, now);
         if minting != Minting::Usual {
             self.counters.count_minted_per_call();
         }
         match minting {
-            Minting::Usual | Minting::PerCall => self.sign(client, grant, &random_jwt_id()?),
+            Minting::Usual | Minting::PerCall => self.sign(authenticated, grant, &random_jwt_id()?),
             Minting::Refused(refusal) => Err(refusal),
             Minting::Same => {
-                let kind = self.kind(client, grant, proof);
+                let kind = self.kind(&authenticated, grant, proof);
                 if let Some((access_token, jwt_id, expires_in)) = per_call.kept().get(&kind, now.wall()) {
                     self.counters.count_same_token();
-                    return Ok(issued(access_token, &jwt_id, expires_in, grant));
+                    return Ok(issued(access_token, &jwt_id, expires_in, grant, authenticated));
                 }
                 let jwt_id = random_jwt_id()?;
-                let issued = self.sign(client, grant, &jwt_id)?;
+                let issued = self.sign(authenticated, grant, &jwt_id)?;
                 per_call.kept().keep(kind, &issued.access_token, jwt_id, grant.issued_at);
                 Ok(issued)
             }
         }
     }
 
-    fn kind(&self, client: &RegisteredClient, grant: &Grant<'_>, proof: &SecretDigest) -> TokenKind {
+    fn kind(&self, authenticated: &Authenticated, grant: &Grant<'_>, proof: &Proof<'_>) -> TokenKind {
         TokenKind {
-            client_id: client.settings().client_id.clone(),
+            client_id: authenticated.client.settings().client_id.clone(),
             scope: grant.scope.to_string(),
             audience: grant.audience.iter().map(|audience| (*audience).to_owned()).collect(),
             lifetime: grant.lifetime,
-            proof: proof.as_bytes().to_vec(),
+            proof: authenticated.proof_bytes(proof),
             key_id: self.signer.key().key_id().to_owned(),
         }
     }
 
     fn sign(
         &self,
-        client: &RegisteredClient,
+        authenticated: Authenticated,
         grant: &Grant<'_>,
         jwt_id: &JwtId,
     ) -> Result<IssuedToken, TokenRefusal> {
-        let client_id = client.settings().client_id.as_str();
+        let client_id = authenticated.client.settings().client_id.as_str();
         let token = self.signer.sign(&AccessTokenClaims {
             issuer: &self.url,
             audience: &grant.audience,
@@ -157,9 +153,10 @@ impl Issuer {
             issued_at: grant.issued_at,
             expires_at: grant.expires_at(),
             jwt_id: std::str::from_utf8(jwt_id).unwrap_or_default(),
+            confirmation: authenticated.confirmation,
         });
         let token = token.map_err(|error| TokenRefusal::server_error(error.to_string()))?;
-        Ok(issued(Secret::new(token), jwt_id, grant.lifetime, grant))
+        Ok(issued(Secret::new(token), jwt_id, grant.lifetime, grant, authenticated))
     }
 }
 
@@ -168,6 +165,7 @@ fn issued(
     jwt_id: &JwtId,
     expires_in: Duration,
     grant: &Grant<'_>,
+    authenticated: Authenticated,
 ) -> IssuedToken {
     IssuedToken {
         access_token,
@@ -175,6 +173,7 @@ fn issued(
         scope: (!grant.scope.is_empty()).then(|| grant.scope.to_string()),
         audience: grant.audience.join(" "),
         jwt_id: std::str::from_utf8(jwt_id).unwrap_or_default().to_owned(),
+        authentication: authenticated.into_authentication(),
     }
 }
 
@@ -186,22 +185,6 @@ fn random_jwt_id() -> Result<JwtId, TokenRefusal> {
         .encode_slice(random, &mut jwt_id)
         .map_err(|error| TokenRefusal::server_error(error.to_string()))?;
     Ok(jwt_id)
-}
-
-/// RFC 6749 §5.2 names "no client authentication included" under `invalid_client`.
-fn no_credential(call: &TokenCall<'_>) -> TokenRefusal {
-    if call.request.client_assertion.is_some() || call.request.client_assertion_type.is_some() {
-        return TokenRefusal::new(
-            ErrorCode::InvalidClient,
-            "client assertions are not supported; use client_secret_basic or client_secret_post",
-        )
-        .by(Rule::AssertionUnsupported);
-    }
-    TokenRefusal::new(
-        ErrorCode::InvalidClient,
-        "the client did not authenticate: send client id and client secret by HTTP Basic, or both as form parameters",
-    )
-    .by(Rule::NoCredential)
 }
 
 /// A clock that has a `Debug`.

@@ -22,6 +22,7 @@ pub mod endpoint;
 pub mod http;
 pub mod listen;
 
+mod authentication;
 mod client_certificate;
 mod clock;
 mod config;
@@ -36,13 +37,14 @@ mod metrics;
 mod registry;
 mod server;
 mod server_key;
+mod spent_assertions;
 mod store;
 mod throttle;
 mod tls;
 
 pub use client_certificate::{CertificateTrust, ClientCertificate};
 pub use clock::SystemClock;
-pub use config::{Config, InvalidConfig, Listen, NoDataDir, default_data_dir};
+pub use config::{AssertionAudience, Config, InvalidConfig, Listen, NoDataDir, default_data_dir};
 pub use counters::{CounterValues, Counters};
 pub use data_dir::PrivateFileError;
 pub use declared::{
@@ -60,6 +62,7 @@ pub use registry::{
 };
 pub use server::{ServeError, Server, Sockets, StartError};
 pub use server_key::{SealError, ServerKey, ServerKeyError};
+pub use spent_assertions::{SharedSpend, SharedSpending, SpentKey};
 pub use store::{StoreError, WatchError};
 pub use throttle::{InvalidRequestRate, MintPerCall, RequestRate, Throttling};
 pub use tls::{Reload, Tls, TlsError, TlsFiles};

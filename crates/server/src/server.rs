@@ -1,7 +1,8 @@
 //! A server, from its settings to its end.
 
 use crate::audit::{Audit, JournalError};
-use crate::config::{Config, InvalidConfig, Listen};
+use crate::authentication::{AssertionAuthenticator, Authenticator};
+use crate::config::{Config, InvalidConfig, Listen, token_endpoint};
 use crate::counters::{CounterValues, Counters};
 use crate::data_dir::{PrivateFileError, create_private_dir};
 use crate::declared::{Adoption, ClientsDirectory, PlanTerms};
@@ -12,7 +13,8 @@ use crate::keyring::{Keyring, KeyringError};
 use crate::listen::{self, ListenError};
 use crate::metrics::{self, Gauges};
 use crate::registry::{Clients, Registry, RegistryError, SecretHasher, SecretUses, UseFlusher};
-use crate::server_key::{ServerKey, ServerKeyError};
+use crate::server_key::{SealError, ServerKey, ServerKeyError};
+use crate::spent_assertions::SpentAssertions;
 use crate::store::{StoreLocation, StoreWatch, WatchError};
 use crate::throttle::Throttle;
 use crate::tls::{Tls, TlsError};
@@ -101,12 +103,17 @@ impl Server {
         )
         .map_err(WatchError::from)?;
         let started_at = config.clock.now();
-        let endpoint = Issuer {
-            url: issuer.clone(),
-            signer: keyring.into_signer(),
+        let authenticator = Authenticator {
             hasher: SecretHasher::new(&key),
             clients,
             watch,
+            assertions: AssertionAuthenticator::new(config.assertion_audiences(&issuer), key.sealer()?),
+            spent: SpentAssertions::open(&config.data_dir, None, config.clock.now()),
+        };
+        let endpoint = Issuer {
+            url: issuer.clone(),
+            signer: keyring.into_signer(),
+            authenticator,
             uses,
             policy,
             clock: ClockHandle(config.clock),
@@ -141,12 +148,18 @@ impl Server {
 
     /// How many clients there are now.
     pub fn client_count(&self) -> usize {
-        self.face.endpoint().clients.snapshot().len()
+        self.face.endpoint().authenticator.clients.snapshot().len()
+    }
+
+    /// What answers, for tests that bring requests without a connection.
+    #[cfg(test)]
+    pub(crate) fn face(&self) -> &Face<Issuer> {
+        &self.face
     }
 
     /// The URL of the token endpoint, as the metadata has it.
     pub fn token_endpoint(&self) -> String {
-        format!("{}/oauth/token", self.issuer.trim_end_matches('/'))
+        token_endpoint(&self.issuer)
     }
 
     /// The counters, which stay readable after [`Server::serve`] took the server.
@@ -257,6 +270,9 @@ pub enum StartError {
     /// The registry cannot be used.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The key that opens sealed secrets cannot be made.
+    #[error("the key that opens sealed client secrets cannot be made")]
+    Seal(#[from] SealError),
     /// There is no server key.
     #[error(transparent)]
     Key(#[from] ServerKeyError),

@@ -57,7 +57,14 @@ rules! {
     ClientIdMissing: "client_id_missing", "RFC 6749 section 2.3.1", "there is a client_secret without a client_id", "send the client_id beside the client_secret";
     BasicMalformed: "basic_malformed", "RFC 6749 section 2.3.1", "the Authorization header is no Basic credential", "encode id and secret as forms are, join them by a colon, and encode that in base64";
     NoCredential: "no_credential", "RFC 6749 section 5.2", "the client did not authenticate", "give the client its id and secret; see whether a proxy removes the Authorization header";
-    AssertionUnsupported: "assertion_unsupported", "RFC 7523 section 2.2", "this server takes no client assertions", "let the client use client_secret_basic";
+    AssertionUnsupported: "assertion_unsupported", "RFC 7523 section 2.2", "the client_assertion_type is none that this server takes", "let the client send the type of RFC 7523, urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    AssertionIncomplete: "assertion_incomplete", "RFC 7521 section 4.2", "there is a client_assertion without its type, or the type without it", "let the client send both";
+    AssertionInvalid: "assertion_invalid", "RFC 7523 section 3", "the client assertion is malformed, for somebody else, out of its time, or its signature is wrong", "see the reason; aud must be the issuer identifier of this server, and exp at most 300 s ahead";
+    AssertionUsed: "assertion_used", "RFC 7523 section 3", "the client assertion was used before", "let the client make a new one, with a jti of its own, for each request, a repeated one too; if it does, somebody has copied it";
+    AssertionUndecided: "assertion_undecided", "RFC 7523 section 3", "it cannot be told now whether the client assertion was used before, or by which key it is", "see the reason; the client may try again with a new assertion";
+    KeyUnknown: "key_unknown", "RFC 7523 section 3", "the client has no key like the one that the assertion is signed with", "compare the kid and alg of the assertion with the keys that are registered; client_secret_jwt wants a secret that is kept sealed";
+    WorkloadUntrusted: "workload_untrusted", "RFC 7521 section 4.2", "the token of another issuer is not one that the client trusts", "compare its iss, sub and other claims with the workload identities of the client";
+    CertificateWrong: "certificate_wrong", "RFC 8705 section 2", "the certificate of the connection is not that of the client", "compare its names or thumbprint with what is registered, and its authority with those that the server was given";
     ClientUnknown: "client_unknown", "RFC 6749 section 5.2", "there is no client with this id", "compare the client id with those of: jeton client list";
     SecretWrong: "secret_wrong", "RFC 6749 section 2.3.1", "the client is there, and none of its secrets is the one that was sent", "compare where the client takes its secret from with where the last one was put; a lost secret cannot be read again";
     SecretNotYet: "secret_not_yet", "RFC 6749 section 5.2", "the secret is right, and not in force yet", "use the one before it, or wait; see the times by: jeton client list";

@@ -34,6 +34,15 @@ pub enum ClientAuthMethod {
 }
 
 impl ClientAuthMethod {
+    /// Whether it is by a client secret, sent or as the key of an assertion.
+    #[must_use]
+    pub const fn is_by_secret(self) -> bool {
+        match self {
+            Self::ClientSecretBasic | Self::ClientSecretPost | Self::ClientSecretJwt => true,
+            Self::PrivateKeyJwt | Self::TlsClientAuth | Self::SelfSignedTlsClientAuth => false,
+        }
+    }
+
     /// Every method.
     pub const ALL: [Self; 6] = [
         Self::ClientSecretBasic,

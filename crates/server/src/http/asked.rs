@@ -31,8 +31,10 @@ pub(super) struct Caller<'a> {
 
 impl<'a> Caller<'a> {
     pub(super) fn of(request: &'a TokenRequest<'_>, credential: &'a PresentedCredential<'_>) -> Self {
-        let of_credential = credential.id_and_secret().map(|(client_id, _)| client_id);
-        Self { client_id: of_credential.or(request.client_id.as_deref()), method: credential.method() }
+        Self {
+            client_id: credential.client_id().or(request.client_id.as_deref()),
+            method: credential.method(),
+        }
     }
 }
 
@@ -51,11 +53,14 @@ impl Asked {
         &self,
         record: Record,
         issued: &IssuedToken,
-        caller: Caller<'_>,
+        client_id: &str,
         took: Duration,
     ) -> Record {
+        let authentication = &issued.authentication;
+        let caller = Caller { client_id: Some(client_id), method: Some(authentication.method) };
         let record = self
             .begin(record, caller)
+            .text_of("credential", authentication.credential.as_deref())
             .text("scope", issued.scope.as_deref().unwrap_or_default())
             .text("audience", &issued.audience)
             .text("jti", &issued.jwt_id)

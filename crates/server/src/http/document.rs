@@ -3,6 +3,7 @@
 use super::{Answer, reply};
 use bytes::Bytes;
 use http::HeaderValue;
+use jeton_proto::jose::assertion_key::AssertionAlgorithm;
 use jeton_proto::wire::client_auth::ClientAuthMethod;
 use jeton_proto::wire::metadata::AuthorizationServerMetadata;
 use jeton_proto::wire::token_request::CLIENT_CREDENTIALS;
@@ -35,8 +36,19 @@ impl Documents {
     /// # Errors
     /// None in practice: metadata is made of texts alone.
     pub fn new(issuer: &str, jwks: Vec<u8>) -> Result<Self, serde_json::Error> {
+        Self::of(issuer, jwks, MutualTls::NotOffered)
+    }
+
+    /// The same for a server that asks its callers for certificates, at the address of its issuer.
+    ///
+    /// # Errors
+    /// None in practice: metadata is made of texts alone.
+    pub fn with_mutual_tls(issuer: &str, jwks: Vec<u8>) -> Result<Self, serde_json::Error> {
+        Self::of(issuer, jwks, MutualTls::Offered)
+    }
+
+    fn of(issuer: &str, jwks: Vec<u8>, mutual_tls: MutualTls) -> Result<Self, serde_json::Error> {
         let base = issuer.trim_end_matches('/');
-        let methods = [ClientAuthMethod::ClientSecretBasic, ClientAuthMethod::ClientSecretPost];
         let metadata = AuthorizationServerMetadata {
             issuer: issuer.to_owned(),
             token_endpoint: format!("{base}{TOKEN_PATH}"),
@@ -44,12 +56,16 @@ impl Documents {
             scopes_supported: None,
             response_types_supported: Vec::new(),
             grant_types_supported: Some(vec![CLIENT_CREDENTIALS.to_owned()]),
-            token_endpoint_auth_methods_supported: Some(
-                methods.map(|method| method.as_str().to_owned()).into(),
-            ),
-            token_endpoint_auth_signing_alg_values_supported: None,
+            token_endpoint_auth_methods_supported: Some(names(methods(mutual_tls), ClientAuthMethod::as_str)),
+            token_endpoint_auth_signing_alg_values_supported: Some(names(
+                AssertionAlgorithm::ALL.into_iter(),
+                AssertionAlgorithm::as_str,
+            )),
             mtls_endpoint_aliases: None,
-            tls_client_certificate_bound_access_tokens: None,
+            tls_client_certificate_bound_access_tokens: match mutual_tls {
+                MutualTls::Offered => Some(true),
+                MutualTls::NotOffered => None,
+            },
             service_documentation: None,
         };
         let authority_and_path = base.split_once("://").map_or(base, |(_, rest)| rest);
@@ -86,6 +102,29 @@ impl Documents {
     pub(super) fn jwks(&self) -> Answer {
         reply::document(&self.jwks, HeaderValue::from_static("application/jwk-set+json"))
     }
+}
+
+/// Whether callers are asked for a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MutualTls {
+    Offered,
+    NotOffered,
+}
+
+fn methods(mutual_tls: MutualTls) -> impl Iterator<Item = ClientAuthMethod> {
+    ClientAuthMethod::ALL.into_iter().filter(move |method| match method {
+        ClientAuthMethod::ClientSecretBasic
+        | ClientAuthMethod::ClientSecretPost
+        | ClientAuthMethod::ClientSecretJwt
+        | ClientAuthMethod::PrivateKeyJwt => true,
+        ClientAuthMethod::TlsClientAuth | ClientAuthMethod::SelfSignedTlsClientAuth => {
+            mutual_tls == MutualTls::Offered
+        }
+    })
+}
+
+fn names<T>(values: impl Iterator<Item = T>, name: fn(T) -> &'static str) -> Vec<String> {
+    values.map(|value| name(value).to_owned()).collect()
 }
 
 #[cfg(test)]

@@ -219,18 +219,20 @@ impl<E: TokenEndpoint> Face<E> {
         let call = TokenCall { request: &request, credential: &credential, peer: asked.peer, certificate };
         let caller = Caller::of(&request, &credential);
         match self.endpoint.answer(call).await {
-            Ok(issued) => self.grant(&issued, caller, asked),
+            Ok(issued) => self.grant(&issued, asked),
             Err(refusal) => self.refuse(&refusal, caller, asked),
         }
     }
 
-    fn grant(&self, issued: &IssuedToken, caller: Caller<'_>, asked: &Asked) -> Answer {
+    fn grant(&self, issued: &IssuedToken, asked: &Asked) -> Answer {
         self.counters.count_granted();
         let took = asked.elapsed();
-        self.metrics.count_granted(caller.method, took);
-        let client_id = caller.client_id.map(shown);
+        self.metrics.count_granted(Some(issued.authentication.method), took);
+        let client_id = shown(&issued.authentication.client_id);
         tracing::info!(
-            client_id = client_id.as_deref(),
+            client_id = &*client_id,
+            method = issued.authentication.method.as_str(),
+            credential = issued.authentication.credential.as_deref(),
             scope = issued.scope.as_deref(),
             expires_in = issued.expires_in.as_secs(),
             peer = %asked.peer,
@@ -239,8 +241,7 @@ impl<E: TokenEndpoint> Face<E> {
         );
         if let Some(audit) = &self.audit {
             let record = audit.record(Event::TokenGranted);
-            let caller = Caller { client_id: client_id.as_deref(), ..caller };
-            audit.add(&asked.granted(record, issued, caller, took));
+            audit.add(&asked.granted(record, issued, &client_id, took));
         }
         reply::token(issued)
     }

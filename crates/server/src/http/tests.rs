@@ -1,7 +1,9 @@
 use super::*;
 use crate::counters::CounterValues;
+use crate::endpoint::Authentication;
 use hyper::body::Frame;
 use jeton_proto::secret::Secret;
+use jeton_proto::wire::client_auth::ClientAuthMethod;
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -30,6 +32,11 @@ impl TokenEndpoint for Echo {
             scope: scope.map(str::to_owned),
             audience: String::new(),
             jwt_id: String::new(),
+            authentication: Authentication {
+                client_id: "client".to_owned(),
+                method: ClientAuthMethod::ClientSecretBasic,
+                credential: None,
+            },
         })
     }
 }

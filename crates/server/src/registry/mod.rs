@@ -16,8 +16,8 @@ pub(crate) use document::shown;
 pub use record::{ClientListing, ClientRecord, DamagedClient, MAX_MANAGER_BYTES};
 pub use rotation::{NewSecret, Rotated, SecretKeeping};
 pub use secrets::certificate_thumbprint;
-pub(crate) use secrets::{SECRET_PREFIX, SecretHasher, parse_digest_text};
-pub(crate) use snapshot::{Clients, Snapshot};
+pub(crate) use secrets::{SECRET_PREFIX, SecretHasher, parse_digest_text, sealing_name};
+pub(crate) use snapshot::Clients;
 pub use uses::LastUses;
 pub(crate) use uses::{SecretUses, UseFlusher};
 

@@ -1,3 +1,4 @@
+use super::snapshot::Snapshot;
 use super::*;
 use crate::store::{ChangeNumber, Follower as _, sqlite_path};
 use jeton_proto::issuance::{AuthenticationFailure, SecretTerm, authenticate};

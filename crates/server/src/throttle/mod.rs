@@ -88,7 +88,6 @@ impl Throttle {
     }
 
     /// Whether a credential is to be checked that is dear to check, such as a signature.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for methods whose check is dear"))]
     pub(crate) fn before_dear_check(
         &self,
         client_id: &str,
@@ -100,7 +99,6 @@ impl Throttle {
     }
 
     /// Remembers that a credential that was dear to check is good.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for methods whose check is dear"))]
     pub(crate) fn proved(&self, client_id: &str, address: IpAddr, now: Moment) {
         let suspect = self.suspect(client_id, address);
         locked(&self.failures).proved(suspect, now);

@@ -8,6 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod assertion_attacks;
+mod assertion_kills;
+mod assertions;
 mod attack_credentials;
 mod attack_framing;
 mod audit;
