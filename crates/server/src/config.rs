@@ -79,6 +79,9 @@ pub struct Config {
     pub unnamed_clients: Unnamed,
     /// What the `aud` of a client's own assertions may be. Default: the issuer alone.
     pub assertion_audience: AssertionAudience,
+    /// PEM certificates of the authorities that are trusted when keys of clients and platforms are fetched, and no others.
+    /// `None`: those of the machine.
+    pub key_authorities: Option<Vec<u8>>,
     /// Bounds on connections, requests and waits.
     pub limits: Limits,
     /// Limits on what callers ask of the token endpoint.
@@ -107,6 +110,7 @@ impl Config {
             clients_dir: None,
             unnamed_clients: Unnamed::Kept,
             assertion_audience: AssertionAudience::default(),
+            key_authorities: None,
             limits: Limits::default(),
             throttling: Throttling::default(),
             audit_log: AuditLog::default(),

@@ -35,6 +35,7 @@ mod keyring;
 mod limits;
 mod metrics;
 mod registry;
+mod remote_keys;
 mod server;
 mod server_key;
 mod spent_assertions;
@@ -60,6 +61,7 @@ pub use registry::{
     ApplyError, ClientListing, ClientRecord, DamagedClient, LastUses, MAX_MANAGER_BYTES, NewSecret, Registry,
     RegistryError, Rotated, SecretKeeping, certificate_thumbprint,
 };
+pub use remote_keys::InvalidKeyAuthorities;
 pub use server::{ServeError, Server, Sockets, StartError};
 pub use server_key::{SealError, ServerKey, ServerKeyError};
 pub use spent_assertions::{SharedSpend, SharedSpending, SpentKey};

@@ -13,6 +13,7 @@ use crate::keyring::{Keyring, KeyringError};
 use crate::listen::{self, ListenError};
 use crate::metrics::{self, Gauges};
 use crate::registry::{Clients, Registry, RegistryError, SecretHasher, SecretUses, UseFlusher};
+use crate::remote_keys::{InvalidKeyAuthorities, RemoteKeys};
 use crate::server_key::{SealError, ServerKey, ServerKeyError};
 use crate::spent_assertions::SpentAssertions;
 use crate::store::{StoreLocation, StoreWatch, WatchError};
@@ -107,7 +108,11 @@ impl Server {
             hasher: SecretHasher::new(&key),
             clients,
             watch,
-            assertions: AssertionAuthenticator::new(config.assertion_audiences(&issuer), key.sealer()?),
+            assertions: AssertionAuthenticator::new(
+                config.assertion_audiences(&issuer),
+                key.sealer()?,
+                RemoteKeys::new(config.key_authorities.as_deref(), Arc::clone(&config.clock))?,
+            ),
             spent: SpentAssertions::open(&config.data_dir, None, config.clock.now()),
         };
         let endpoint = Issuer {
@@ -270,6 +275,9 @@ pub enum StartError {
     /// The registry cannot be used.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The authorities for fetching keys cannot be read.
+    #[error(transparent)]
+    KeyAuthorities(#[from] InvalidKeyAuthorities),
     /// The key that opens sealed secrets cannot be made.
     #[error("the key that opens sealed client secrets cannot be made")]
     Seal(#[from] SealError),

@@ -1,16 +1,19 @@
 //! Authentication by assertion (RFC 7521 §4.2, RFC 7523 §2.2).
 
-use super::prepared::{Prepared, PreparedClients};
+use super::prepared::{Prepared, PreparedClients, PreparedKeys};
 use super::{Authenticated, Failure};
+use crate::remote_keys::RemoteKeys;
 use crate::server_key::Sealer;
 use crate::spent_assertions::{Spending, SpentAssertions};
 use jeton_proto::issuance::{
     AuthenticationFailure, RegisteredClient, Rule, SecretTerm, WorkloadTrust, check_status,
 };
+use jeton_proto::jose::assertion_key::AssertionAlgorithm;
 use jeton_proto::jose::assertion_verification::{
     AssertionExpectations, AssertionKeys, AssertionRejection, UnverifiedAssertion, VerifiedAssertion,
     VerifiedBy, WorkloadExpectations, verify_own, verify_workload,
 };
+use jeton_proto::jose::jwk::ClientKeySet;
 use jeton_proto::secret::Secret;
 use jeton_proto::time::{Clock, Timestamp};
 use jeton_proto::wire::client_auth::ClientAuthMethod;
@@ -56,18 +59,14 @@ impl<'a> PresentedAssertion<'a> {
 #[derive(Debug)]
 pub(crate) struct AssertionAuthenticator {
     prepared: PreparedClients,
+    remote: RemoteKeys,
     audiences: Vec<String>,
 }
 
 impl AssertionAuthenticator {
-    /// Takes assertions for any of `audiences`, and opens sealed secrets with `sealer`.
-    pub(crate) fn new(audiences: Vec<String>, sealer: Sealer) -> Self {
-        Self { prepared: PreparedClients::new(sealer), audiences }
-    }
-
-    /// What is ready of the clients' credentials.
-    pub(super) const fn prepared(&self) -> &PreparedClients {
-        &self.prepared
+    /// Takes assertions for any of `audiences`, opens sealed secrets with `sealer`, and has keys fetched by `remote`.
+    pub(crate) fn new(audiences: Vec<String>, sealer: Sealer, remote: RemoteKeys) -> Self {
+        Self { prepared: PreparedClients::new(sealer), remote, audiences }
     }
 
     /// Whether the assertion is good for `client`. Spending it is the last thing done: what fails before burns nothing.
@@ -81,7 +80,7 @@ impl AssertionAuthenticator {
         let prepared = client.map(|client| self.prepared.of(client));
         match &presented.client {
             Presenter::Own(client_id) => {
-                let verified = self.own(&presented.assertion, client_id, prepared.as_deref(), clock.now())?;
+                let verified = self.own(&presented.assertion, client_id, prepared.as_deref(), clock).await?;
                 let client = client.ok_or(AuthenticationFailure::UnknownClient)?;
                 let (method, credential) = by(&verified, client, prepared.as_deref(), clock.now())?;
                 check_status(client)?;
@@ -90,7 +89,7 @@ impl AssertionAuthenticator {
             }
             Presenter::Workload(_) => {
                 let client = client.ok_or(AuthenticationFailure::UnknownClient)?;
-                let trust = self.workload(&presented.assertion, client, prepared.as_deref(), clock.now())?;
+                let trust = self.workload(&presented.assertion, client, prepared.as_deref(), clock).await?;
                 check_status(client)?;
                 Ok(Authenticated {
                     client: Arc::clone(client),
@@ -102,48 +101,101 @@ impl AssertionAuthenticator {
         }
     }
 
-    fn own(
+    async fn own(
         &self,
         assertion: &UnverifiedAssertion<'_>,
         client_id: &str,
         prepared: Option<&Prepared>,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Result<VerifiedAssertion, Failure> {
         let audiences: Vec<&str> = self.audiences.iter().map(String::as_str).collect();
         let expectations = AssertionExpectations { client_id, audiences: &audiences };
-        let keys = AssertionKeys {
-            public: prepared.and_then(|prepared| prepared.keys.as_deref()),
-            secrets: prepared.map_or(&[], |prepared| &prepared.secrets),
+        let secrets = prepared.map_or(&[][..], |prepared| &prepared.secrets);
+        let verify = |public: Option<&ClientKeySet>| {
+            verify_own(assertion, &expectations, &AssertionKeys { public, secrets }, clock.now())
         };
-        Ok(verify_own(assertion, &expectations, &keys, now)?)
+        let keys = prepared.and_then(|prepared| prepared.keys.as_ref());
+        // Nobody's keys are fetched for a signature that no public key verifies.
+        let keys = keys.filter(|_| assertion.algorithm() != AssertionAlgorithm::Hs256);
+        self.with_keys(keys, verify).await
     }
 
     /// The workload identity of the client that the assertion is of.
-    fn workload<'c>(
+    async fn workload<'c>(
         &self,
         assertion: &UnverifiedAssertion<'_>,
         client: &'c RegisteredClient,
         prepared: Option<&Prepared>,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Result<&'c WorkloadTrust, Failure> {
-        let mut rejection = AssertionRejection::UntrustedIssuer;
+        let mut failure = Failure::from(AssertionRejection::UntrustedIssuer);
         for (place, trust) in client.credentials().workloads.iter().enumerate() {
+            if trust.issuer != assertion.claims().issuer() {
+                continue;
+            }
             let expectations = WorkloadExpectations {
                 issuer: &trust.issuer,
                 audience: &trust.audience,
                 subject: trust.subject.as_deref(),
                 claims: &trust.claims,
             };
-            let keys = prepared.and_then(|prepared| prepared.workload_keys.get(place)?.as_deref());
-            match verify_workload(assertion, &expectations, keys, now) {
+            let verify =
+                |keys: Option<&ClientKeySet>| verify_workload(assertion, &expectations, keys, clock.now());
+            // What is not trusted whoever has signed it is not worth a fetch.
+            let untrusted = verify(None).err().filter(|rejection| !is_for_want_of_a_key(rejection));
+            let keys = prepared.and_then(|prepared| prepared.workload_keys.get(place));
+            let verified = match untrusted {
+                Some(rejection) => Err(rejection.into()),
+                None => self.with_keys(keys, verify).await,
+            };
+            match verified {
                 Ok(()) => return Ok(trust),
-                // Of several, the one that came furthest is told.
-                Err(AssertionRejection::UntrustedIssuer) => {}
-                Err(other) => rejection = other,
+                Err(other) => failure = other,
             }
         }
-        Err(rejection.into())
+        Err(failure)
     }
+
+    /// What `verify` says with the keys that there are, or with newer ones where one is missing.
+    async fn with_keys<T>(
+        &self,
+        keys: Option<&PreparedKeys>,
+        verify: impl Fn(Option<&ClientKeySet>) -> Result<T, AssertionRejection>,
+    ) -> Result<T, Failure> {
+        let location = match keys {
+            None => return Ok(verify(None)?),
+            Some(PreparedKeys::Inline(keys)) => return Ok(verify(Some(keys))?),
+            Some(PreparedKeys::Remote(location)) => location,
+        };
+        let keys = self.remote.usable(location).await?;
+        let rejection = match verify(Some(&keys)) {
+            Ok(verified) => return Ok(verified),
+            Err(rejection) => rejection,
+        };
+        if !is_for_want_of_a_key(&rejection) {
+            return Err(rejection.into());
+        }
+        match self.remote.newer_than(location, &keys).await {
+            Some(newer) => Ok(verify(Some(&newer))?),
+            None => Err(rejection.into()),
+        }
+    }
+
+    /// The keys of the client as far as they can be had: for certificates that are in them.
+    pub(super) async fn keys_of(
+        &self,
+        client: &Arc<RegisteredClient>,
+    ) -> Result<Option<Arc<ClientKeySet>>, Failure> {
+        match &self.prepared.of(client).keys {
+            None => Ok(None),
+            Some(PreparedKeys::Inline(keys)) => Ok(Some(Arc::clone(keys))),
+            Some(PreparedKeys::Remote(location)) => Ok(Some(self.remote.usable(location).await?)),
+        }
+    }
+}
+
+fn is_for_want_of_a_key(rejection: &AssertionRejection) -> bool {
+    matches!(rejection, AssertionRejection::UnknownKey { .. })
 }
 
 /// The method, and the name of the secret where it was one.

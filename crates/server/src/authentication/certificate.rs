@@ -1,12 +1,12 @@
 //! Authentication by the certificate of the connection (RFC 8705 §2).
 
-use super::prepared::PreparedClients;
 use super::{Authenticated, Failure};
 use crate::client_certificate::{CertificateTrust, ClientCertificate};
 use jeton_proto::issuance::{
     AuthenticationFailure, CertificateThumbprint, RegisteredClient, Rule, check_status,
 };
 use jeton_proto::jose::certificate_names::CertificateNames;
+use jeton_proto::jose::jwk::ClientKeySet;
 use jeton_proto::wire::client_auth::ClientAuthMethod;
 use std::sync::Arc;
 
@@ -15,15 +15,14 @@ use std::sync::Arc;
 pub(super) fn authenticate(
     certificate: &ClientCertificate,
     client: Option<&Arc<RegisteredClient>>,
-    prepared: &PreparedClients,
+    keys: Option<&ClientKeySet>,
 ) -> Result<Authenticated, Failure> {
     let thumbprint = CertificateThumbprint::of(&certificate.der);
     // Read for whoever asks, so that the time tells nothing of which clients there are.
     let names = CertificateNames::parse(&certificate.der);
     let client = client.ok_or(AuthenticationFailure::UnknownClient)?;
     let credentials = client.credentials();
-    let prepared = prepared.of(client);
-    let in_keys = prepared.keys.as_ref().is_some_and(|keys| keys.certificates().contains(&thumbprint.0));
+    let in_keys = keys.is_some_and(|keys| keys.certificates().contains(&thumbprint.0));
     let method = if in_keys || credentials.certificates.contains(&thumbprint) {
         ClientAuthMethod::SelfSignedTlsClientAuth
     } else {

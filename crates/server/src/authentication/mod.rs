@@ -13,6 +13,7 @@ pub(crate) use assertion::AssertionAuthenticator;
 use crate::client_certificate::ClientCertificate;
 use crate::endpoint::{Authentication, PresentedCredential, TokenCall, TokenRefusal};
 use crate::registry::{Clients, SecretHasher};
+use crate::remote_keys::KeysUnavailable;
 use crate::spent_assertions::SpentAssertions;
 use crate::store::StoreWatch;
 use assertion::PresentedAssertion;
@@ -98,6 +99,12 @@ pub(crate) struct FailedAttempt {
 impl From<AuthenticationFailure> for Failure {
     fn from(failure: AuthenticationFailure) -> Self {
         Self::Refused { rule: failure.rule(), detail: failure.to_string() }
+    }
+}
+
+impl From<KeysUnavailable> for Failure {
+    fn from(unavailable: KeysUnavailable) -> Self {
+        Self::Unavailable { retry_after: KeysUnavailable::RETRY_AFTER, detail: unavailable.to_string() }
     }
 }
 
@@ -245,7 +252,15 @@ impl Authenticator {
                 self.assertions.authenticate(presented, client, &self.spent, clock).await
             }
             Proof::Certificate { certificate, .. } => {
-                certificate::authenticate(certificate, client, self.assertions.prepared())
+                let registered = certificate::authenticate(certificate, client, None);
+                // Keys that are elsewhere are asked for only where nothing that is here will do.
+                match (registered, client) {
+                    (Err(_), Some(client)) if client.credentials().keys.is_some() => {
+                        let keys = self.assertions.keys_of(client).await?;
+                        certificate::authenticate(certificate, Some(client), keys.as_deref())
+                    }
+                    (registered, _) => registered,
+                }
             }
         }
     }

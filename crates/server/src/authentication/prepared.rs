@@ -1,6 +1,7 @@
 //! What a client's assertions are verified with, made ready once: keys parsed, secrets opened.
 
 use crate::registry::sealing_name;
+use crate::remote_keys::KeyLocation;
 use crate::server_key::Sealer;
 use jeton_proto::issuance::{ClientKeys, RegisteredClient, WorkloadTrust};
 use jeton_proto::jose::assertion_verification::AssertionSecret;
@@ -17,13 +18,20 @@ const MAX_PREPARED: usize = 16 * 1024;
 pub(super) struct Prepared {
     /// For whom. A client that was changed is another one.
     client: Arc<RegisteredClient>,
-    /// `jwks`, where it is with the client.
-    pub(super) keys: Option<Arc<ClientKeySet>>,
+    /// `jwks` or `jwks_uri`.
+    pub(super) keys: Option<PreparedKeys>,
     /// The secrets that are kept sealed, with their places among the client's secrets.
     pub(super) secrets: Vec<AssertionSecret>,
     pub(super) secret_places: Vec<usize>,
-    /// The `jwks` of each workload identity, in the client's order.
-    pub(super) workload_keys: Vec<Option<Arc<ClientKeySet>>>,
+    /// The keys for each workload identity, in the client's order.
+    pub(super) workload_keys: Vec<PreparedKeys>,
+}
+
+/// Keys, or where they are.
+#[derive(Debug)]
+pub(super) enum PreparedKeys {
+    Inline(Arc<ClientKeySet>),
+    Remote(KeyLocation),
 }
 
 /// What is ready of all clients that have come with an assertion.
@@ -61,9 +69,12 @@ impl PreparedClients {
             self.opened(client, &secret.name, sealed).map(|opened| (opened, place))
         });
         let (secrets, secret_places) = secrets.unzip();
-        let of_workload = |workload: &WorkloadTrust| workload.keys.as_ref().and_then(parsed);
+        let of_workload = |workload: &WorkloadTrust| match &workload.keys {
+            Some(keys) => ready(keys),
+            None => PreparedKeys::Remote(KeyLocation::Issuer(workload.issuer.clone())),
+        };
         Prepared {
-            keys: credentials.keys.as_ref().and_then(parsed),
+            keys: credentials.keys.as_ref().map(ready),
             secrets,
             secret_places,
             workload_keys: credentials.workloads.iter().map(of_workload).collect(),
@@ -86,10 +97,12 @@ impl PreparedClients {
     }
 }
 
-fn parsed(keys: &ClientKeys) -> Option<Arc<ClientKeySet>> {
+fn ready(keys: &ClientKeys) -> PreparedKeys {
     match keys {
         // What was registered was checked, so there is a key in it.
-        ClientKeys::Inline(document) => ClientKeySet::parse(document.as_bytes()).ok().map(Arc::new),
-        ClientKeys::Url(_) => None,
+        ClientKeys::Inline(document) => {
+            PreparedKeys::Inline(Arc::new(ClientKeySet::parse(document.as_bytes()).unwrap_or_default()))
+        }
+        ClientKeys::Url(url) => PreparedKeys::Remote(KeyLocation::JwkSet(url.clone())),
     }
 }

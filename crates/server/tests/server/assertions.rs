@@ -263,6 +263,71 @@ async fn a_token_of_a_trusted_platform_stands_for_a_client_while_it_lives() {
     server.stop().await;
 }
 
+/// Serves these documents by their paths until the test ends.
+async fn publish(documents: Vec<(&'static str, String)>) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let of_task = base.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap();
+            let found = documents.iter().find(|(path, _)| head.starts_with(&format!("GET {path} ")));
+            let (status, body) = found.map_or(("404 Not Found", String::new()), |(_, body)| {
+                ("200 OK", body.replace("{base}", &of_task))
+            });
+            let length = body.len();
+            let answer =
+                format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    base
+}
+
+#[tokio::test]
+async fn keys_are_fetched_from_where_the_client_and_the_platform_publish_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::start(dir.path());
+    let key = private_key(AssertionAlgorithm::Ps256);
+    let platform = SigningKey::generate(Algorithm::Rs256).unwrap();
+    let base = publish(vec![
+        ("/jwks", jwks(&[&key])),
+        (
+            "/.well-known/openid-configuration",
+            r#"{"issuer":"{base}","jwks_uri":"{base}/platform"}"#.to_owned(),
+        ),
+        ("/platform", json!({ "keys": [platform.public_jwk().to_json()] }).to_string()),
+    ])
+    .await;
+    let registry = Registry::open(dir.path()).unwrap();
+    let keys = Some(ClientKeys::Url(format!("{base}/jwks")));
+    let credentials = ClientCredentials { keys, ..ClientCredentials::default() };
+    registry.add_with(settings("by-url"), credentials).unwrap();
+    let answer = server.assert(&assertion(&key, "by-url", &server.issuer)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let platform = Platform(platform);
+    let trust = WorkloadTrust { issuer: base.clone(), keys: None, ..platform.trust() };
+    let credentials = ClientCredentials { workloads: vec![trust], ..ClientCredentials::default() };
+    registry.add_with(settings("on-platform"), credentials).unwrap();
+    let token = format!("{}&client_id=on-platform", body(&platform.token(&json!({ "iss": base }))));
+    assert_eq!(server.post(FORM, token).await.status, 200);
+    let stranger = Platform(SigningKey::generate(Algorithm::Rs256).unwrap());
+    let forged = format!("{}&client_id=on-platform", body(&stranger.token(&json!({ "iss": base }))));
+    assert_eq!(server.post(FORM, forged).await.status, 401);
+    let keys = Some(ClientKeys::Url("http://127.0.0.1:1/jwks".to_owned()));
+    let credentials = ClientCredentials { keys, ..ClientCredentials::default() };
+    registry.add_with(settings("out-of-reach"), credentials).unwrap();
+    let answer = server.assert(&assertion(&key, "out-of-reach", &server.issuer)).await;
+    assert_eq!((answer.status, answer.error().as_str()), (503, "temporarily_unavailable"));
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn the_metadata_tell_the_methods_and_their_algorithms() {
     let dir = tempfile::tempdir().unwrap();

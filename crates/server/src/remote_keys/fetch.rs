@@ -1,0 +1,202 @@
+//! One fetch of a key set, over https, or over http from a loopback address.
+
+use super::KeyLocation;
+use http::header::CACHE_CONTROL;
+use jeton_proto::jose::jwk::{ClientKeySet, InvalidJwkSet, MAX_JWK_SET_BYTES};
+use jeton_proto::wire::error_response::printable;
+use jeton_proto::wire::metadata::{MAX_METADATA_BYTES, well_known_urls};
+use reqwest::redirect::Policy;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use serde_json::Value;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OnceCell;
+use url::{Host, Url};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A set, and for how long its server says that it is good.
+pub(super) struct Fetched {
+    pub(super) keys: ClientKeySet,
+    pub(super) max_age: Option<Duration>,
+}
+
+/// Why a set was not fetched. Nothing of a body is in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum FetchError {
+    #[error("the url is none that is fetched: https is, and http from a loopback address")]
+    Url,
+    #[error("no answer: {0}")]
+    Exchange(String),
+    #[error("the answer has the status {0}, and redirects are not followed")]
+    Status(u16),
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+    #[error("the metadata are not those of the issuer, or have no jwks_uri")]
+    Metadata,
+    #[error(transparent)]
+    KeySet(#[from] InvalidJwkSet),
+    #[error("no key in it can be used; {0} were left out")]
+    NoUsableKey(usize),
+    #[error("it took too long")]
+    TimedOut,
+}
+
+/// The certificate authorities that keys are to be fetched with cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the certificate authorities for fetching keys must be PEM certificates, at least one")]
+pub struct InvalidKeyAuthorities;
+
+/// Sends the requests.
+pub(super) struct Fetcher {
+    roots: Option<RootCertStore>,
+    /// Made when it is first needed: reading the authorities of the platform takes longer than all else.
+    https: OnceCell<reqwest::Client>,
+    plain: OnceCell<reqwest::Client>,
+}
+
+impl Fetcher {
+    pub(super) fn new(authorities: Option<&[u8]>) -> Result<Self, InvalidKeyAuthorities> {
+        let roots = authorities.map(|pem| {
+            let mut roots = RootCertStore::empty();
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                let certificate = certificate.map_err(|_| InvalidKeyAuthorities)?;
+                roots.add(certificate).map_err(|_| InvalidKeyAuthorities)?;
+            }
+            if roots.is_empty() { Err(InvalidKeyAuthorities) } else { Ok(roots) }
+        });
+        Ok(Self { roots: roots.transpose()?, https: OnceCell::new(), plain: OnceCell::new() })
+    }
+
+    pub(super) async fn fetch(&self, location: &KeyLocation) -> Result<Fetched, FetchError> {
+        let url = match location {
+            KeyLocation::JwkSet(url) => url.clone(),
+            KeyLocation::Issuer(issuer) => self.discover(issuer).await?,
+        };
+        let (body, max_age) = self.get(&url, MAX_JWK_SET_BYTES).await?;
+        let keys = ClientKeySet::parse(&body)?;
+        if keys.is_empty() {
+            return Err(FetchError::NoUsableKey(keys.skipped().len()));
+        }
+        Ok(Fetched { keys, max_age })
+    }
+
+    /// `OpenID` Connect's place first, since that is where platforms publish; then that of RFC 8414.
+    async fn discover(&self, issuer: &str) -> Result<String, FetchError> {
+        let [rfc_8414, openid] = well_known_urls(issuer).ok_or(FetchError::Url)?;
+        match self.jwks_uri(&openid, issuer).await {
+            Ok(url) => Ok(url),
+            Err(FetchError::Status(_)) => self.jwks_uri(&rfc_8414, issuer).await,
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Not all platforms that sign tokens have a token endpoint, so the metadata are no more than these two members.
+    async fn jwks_uri(&self, url: &str, issuer: &str) -> Result<String, FetchError> {
+        let (body, _) = self.get(url, MAX_METADATA_BYTES).await?;
+        let metadata: Value = serde_json::from_slice(&body).map_err(|_| FetchError::Metadata)?;
+        let member = |name| metadata.get(name).and_then(Value::as_str);
+        match (member("issuer"), member("jwks_uri")) {
+            (Some(named), Some(url)) if named == issuer => Ok(url.to_owned()),
+            _ => Err(FetchError::Metadata),
+        }
+    }
+
+    async fn get(&self, url: &str, most_bytes: usize) -> Result<(Vec<u8>, Option<Duration>), FetchError> {
+        let url = Url::parse(url).map_err(|_| FetchError::Url)?;
+        let client = self.client(&url).await?;
+        let request = client.get(url).header(http::header::ACCEPT, "application/json");
+        let mut answer = request.send().await.map_err(exchange)?;
+        if answer.status() != http::StatusCode::OK {
+            return Err(FetchError::Status(answer.status().as_u16()));
+        }
+        let max_age = answer.headers().get_all(CACHE_CONTROL).iter().find_map(max_age);
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(exchange)? {
+            if body.len() + chunk.len() > most_bytes {
+                return Err(FetchError::TooLong(most_bytes));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok((body, max_age))
+    }
+
+    async fn client(&self, url: &Url) -> Result<reqwest::Client, FetchError> {
+        let client = match (url.scheme(), url.host()) {
+            ("https", Some(_)) => self.https.get_or_try_init(|| self.https()).await,
+            // Never through a proxy, which would be another machine.
+            ("http", Some(host)) if is_loopback(&host) => {
+                let roots = RootCertStore::empty();
+                let plain = async { build(builder(Some(roots))?.no_proxy()) };
+                self.plain.get_or_try_init(|| plain).await
+            }
+            _ => return Err(FetchError::Url),
+        };
+        client.cloned()
+    }
+
+    async fn https(&self) -> Result<reqwest::Client, FetchError> {
+        let roots = self.roots.clone();
+        // It reads files.
+        let built = tokio::task::spawn_blocking(move || build(builder(roots)?)).await;
+        built.unwrap_or_else(|error| Err(FetchError::Exchange(printable(&error.to_string()))))
+    }
+}
+
+fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost",
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
+}
+
+fn builder(roots: Option<RootCertStore>) -> Result<reqwest::ClientBuilder, FetchError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let refused = |error: rustls::Error| FetchError::Exchange(printable(&error.to_string()));
+    let tls = tls.map_err(refused)?;
+    let tls = match roots {
+        Some(roots) => tls.with_root_certificates(roots),
+        None => tls.with_platform_verifier().map_err(refused)?,
+    };
+    Ok(reqwest::Client::builder()
+        .redirect(Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tls_backend_preconfigured(tls.with_no_client_auth())
+        .user_agent(concat!("jeton/", env!("CARGO_PKG_VERSION"))))
+}
+
+fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, FetchError> {
+    builder.build().map_err(exchange)
+}
+
+/// The innermost cause, which is the one that tells something. It may quote the server, so it is cut and cleaned.
+fn exchange(error: reqwest::Error) -> FetchError {
+    if error.is_timeout() {
+        return FetchError::TimedOut;
+    }
+    let error = error.without_url();
+    let mut innermost: &dyn Error = &error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    FetchError::Exchange(printable(&innermost.to_string()))
+}
+
+/// `max-age` (RFC 9111 §5.2.2.1); a set that is not to be kept is kept for as short as can be.
+fn max_age(value: &http::HeaderValue) -> Option<Duration> {
+    value.to_str().ok()?.split(',').find_map(|directive| {
+        let directive = directive.trim();
+        if directive.eq_ignore_ascii_case("no-store") || directive.eq_ignore_ascii_case("no-cache") {
+            return Some(Duration::ZERO);
+        }
+        let (name, seconds) = directive.split_once('=')?;
+        let named = name.trim().eq_ignore_ascii_case("max-age");
+        named.then(|| seconds.trim().trim_matches('"').parse().ok().map(Duration::from_secs))?
+    })
+}
