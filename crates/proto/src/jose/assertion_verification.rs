@@ -31,6 +31,8 @@ use std::time::Duration;
 pub const MAX_ASSERTION_BYTES: usize = 16 * 1024;
 /// The longest `jti`, in bytes.
 pub const MAX_JWT_ID_BYTES: usize = 256;
+/// The name of RFC 9864 for `EdDSA` with Ed25519, which is taken besides the older one.
+pub const ED25519_ALGORITHM: &str = "Ed25519";
 /// How far the clocks of a client and of the server may be apart: 30 s. An assertion that ends at 12:00:00 is taken until
 /// 12:00:29.999, and one that begins at 12:00:00 from 11:59:30.
 pub const ASSERTION_CLOCK_SKEW: Duration = Duration::from_secs(30);
@@ -59,7 +61,7 @@ impl<'a> UnverifiedAssertion<'a> {
             return Err(AssertionRejection::TooLong { bytes: assertion.len() });
         }
         let compact = Compact::parse(assertion).map_err(AssertionRejection::Malformed)?;
-        let algorithm = compact.algorithm_name().and_then(|name| name.parse().ok());
+        let algorithm = compact.algorithm_name().and_then(algorithm);
         let algorithm = algorithm.ok_or(AssertionRejection::Algorithm)?;
         if !compact.text("typ").map_err(AssertionRejection::Malformed)?.is_none_or(is_assertion) {
             return Err(AssertionRejection::WrongType);
@@ -104,6 +106,11 @@ impl fmt::Debug for UnverifiedAssertion<'_> {
             .field("key_id", &self.key_id)
             .finish_non_exhaustive()
     }
+}
+
+/// RFC 9864 gives `EdDSA` with Ed25519 the name of the curve, which is what browsers and Node.js write today.
+fn algorithm(name: &str) -> Option<AssertionAlgorithm> {
+    if name == ED25519_ALGORITHM { Some(AssertionAlgorithm::EdDsa) } else { name.parse().ok() }
 }
 
 /// Media types are case-insensitive, and `application/` may be left out (RFC 7515 §4.1.9).

@@ -4,6 +4,7 @@ use super::{Answer, reply};
 use bytes::Bytes;
 use http::HeaderValue;
 use jeton_proto::jose::assertion_key::AssertionAlgorithm;
+use jeton_proto::jose::assertion_verification::ED25519_ALGORITHM;
 use jeton_proto::wire::client_auth::ClientAuthMethod;
 use jeton_proto::wire::metadata::AuthorizationServerMetadata;
 use jeton_proto::wire::token_request::CLIENT_CREDENTIALS;
@@ -56,11 +57,17 @@ impl Documents {
             scopes_supported: None,
             response_types_supported: Vec::new(),
             grant_types_supported: Some(vec![CLIENT_CREDENTIALS.to_owned()]),
-            token_endpoint_auth_methods_supported: Some(names(methods(mutual_tls), ClientAuthMethod::as_str)),
-            token_endpoint_auth_signing_alg_values_supported: Some(names(
-                AssertionAlgorithm::ALL.into_iter(),
-                AssertionAlgorithm::as_str,
-            )),
+            token_endpoint_auth_methods_supported: Some(
+                methods(mutual_tls).map(|method| method.as_str().to_owned()).collect(),
+            ),
+            token_endpoint_auth_signing_alg_values_supported: Some(
+                AssertionAlgorithm::ALL
+                    .map(AssertionAlgorithm::as_str)
+                    .into_iter()
+                    .chain([ED25519_ALGORITHM])
+                    .map(str::to_owned)
+                    .collect(),
+            ),
             mtls_endpoint_aliases: None,
             tls_client_certificate_bound_access_tokens: match mutual_tls {
                 MutualTls::Offered => Some(true),
@@ -121,10 +128,6 @@ fn methods(mutual_tls: MutualTls) -> impl Iterator<Item = ClientAuthMethod> {
             mutual_tls == MutualTls::Offered
         }
     })
-}
-
-fn names<T>(values: impl Iterator<Item = T>, name: fn(T) -> &'static str) -> Vec<String> {
-    values.map(|value| name(value).to_owned()).collect()
 }
 
 #[cfg(test)]

@@ -336,7 +336,7 @@ async fn the_metadata_tell_the_methods_and_their_algorithms() {
     let methods =
         json!(["client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt"]);
     assert_eq!(metadata["token_endpoint_auth_methods_supported"], methods);
-    let algorithms = json!(["ES256", "RS256", "PS256", "EdDSA", "HS256"]);
+    let algorithms = json!(["ES256", "RS256", "PS256", "EdDSA", "HS256", "Ed25519"]);
     assert_eq!(metadata["token_endpoint_auth_signing_alg_values_supported"], algorithms);
     assert!(
         metadata.get("tls_client_certificate_bound_access_tokens").is_none(),

@@ -320,6 +320,22 @@ fn an_rsa_key_is_good_for_what_its_alg_says() {
 }
 
 #[test]
+fn ed25519_goes_by_both_of_its_names() {
+    let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
+    for (of_key, of_header) in [("EdDSA", "Ed25519"), ("Ed25519", "EdDSA"), ("Ed25519", "Ed25519")] {
+        let mut jwk = key.public_jwk().to_json();
+        jwk["alg"] = json!(of_key);
+        let public = ClientKeySet::parse(json!({ "keys": [jwk] }).to_string().as_bytes()).unwrap();
+        let header = json!({ "alg": of_header }).to_string();
+        let signed = with_signature(&header, &claims().to_string(), |input| key.sign(input).unwrap());
+        let keys = AssertionKeys { public: Some(&public), secrets: &[] };
+        let expectations = AssertionExpectations { client_id: "client", audiences: &[ISSUER] };
+        let verified = verify_own(&UnverifiedAssertion::parse(&signed).unwrap(), &expectations, &keys, NOW);
+        assert!(verified.is_ok(), "{of_key} {of_header}: {verified:?}");
+    }
+}
+
+#[test]
 fn a_symmetric_key_in_a_set_is_left_out() {
     let set = json!({ "keys": [
         { "kty": "oct", "k": URL_SAFE_NO_PAD.encode(SECRET), "alg": "HS256" },

@@ -5,6 +5,7 @@ use super::{
     public_numbers,
 };
 use crate::jose::assertion_algorithm::AssertionAlgorithm;
+use crate::jose::assertion_verification::ED25519_ALGORITHM;
 use crate::jose::jws::json;
 use crate::wire::error_response::printable;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -182,12 +183,16 @@ fn usable(key: &Value) -> Result<Entry, KeyError> {
         PublicKey::Ed25519 { .. } => &[AssertionAlgorithm::EdDsa],
         PublicKey::Rsa { .. } => &[AssertionAlgorithm::Rs256, AssertionAlgorithm::Ps256],
     };
-    let allowed: Vec<&str> = possible.iter().map(|algorithm| algorithm.as_str()).collect();
+    let mut allowed: Vec<&str> = possible.iter().map(|algorithm| algorithm.as_str()).collect();
+    if possible == [AssertionAlgorithm::EdDsa] {
+        allowed.push(ED25519_ALGORITHM);
+    }
     check_use(members, &allowed)?;
     let named = members.get("alg").and_then(Value::as_str);
     let verifiers = possible
         .iter()
-        .filter(|algorithm| named.is_none_or(|name| name == algorithm.as_str()))
+        // Only an RSA key has a choice.
+        .filter(|algorithm| possible.len() == 1 || named.is_none_or(|name| name == algorithm.as_str()))
         .map(|algorithm| AssertionVerifier::new(&public, *algorithm))
         .collect::<Result<_, _>>()?;
     Ok(Entry { key_id: key_id(members)?, verifiers })
