@@ -11,7 +11,7 @@
 //! - [`gate`], [`breaker`], [`quota`]: whether it may ask the endpoint at all. [`skew`]: how far apart the clocks are.
 //! - [`method_choice`]: how a client authenticates, of what the server's metadata offers.
 //! - [`issuance`]: what an authorization server answers to a token request. [`throttle`]: how it slows failures down.
-//!   [`mint_per_call`]: which of its clients do not keep their tokens.
+//!   [`mint_per_call`]: which of its clients do not keep their tokens. [`rotation`]: which of its keys signs, and when.
 //! - [`verification`]: what a resource server makes of a bearer token.
 
 pub mod backoff;
@@ -26,6 +26,7 @@ pub mod method_choice;
 pub mod mint_per_call;
 pub mod quota;
 pub mod replay;
+pub mod rotation;
 pub mod secret;
 pub mod skew;
 pub mod throttle;
