@@ -8,6 +8,9 @@ use crate::throttle::Throttling;
 use crate::tls::TlsFiles;
 use jeton_proto::issuance::{InvalidPolicy, IssuancePolicy, MAX_TOKEN_LIFETIME};
 use jeton_proto::jose::jws::Algorithm;
+use jeton_proto::rotation::{
+    DEFAULT_JWKS_MAX_AGE, DEFAULT_ROTATION_PERIOD, InvalidRotationPolicy, RotationPolicy,
+};
 use jeton_proto::time::Clock;
 use std::fmt;
 use std::net::SocketAddr;
@@ -68,8 +71,13 @@ pub struct Config {
     /// The `aud` of tokens for clients that have no audiences of their own (RFC 9068 §3). `None`: the issuer, which
     /// stands for "the APIs of this issuer".
     pub default_audience: Option<String>,
-    /// What tokens are signed with. Default: ES256.
-    pub signing_algorithm: Algorithm,
+    /// What tokens are signed with: at least one, each once. The first is for clients that have not chosen. Default: ES256.
+    pub signing_algorithms: Vec<Algorithm>,
+    /// For how long a key signs before the next one does. Default: 90 days; for the bounds see [`RotationPolicy::new`].
+    pub key_rotation_period: Duration,
+    /// For how long verifiers may keep the public keys: 1 s to 24 h in whole seconds, default 5 minutes. A new key is published for
+    /// more than twice that before it signs.
+    pub jwks_max_age: Duration,
     /// No token lives longer than this, whatever is set for its client: 1 s to 30 days, which is the default.
     pub longest_token_lifetime: Duration,
     /// A directory of files with clients (see [`DeclaredClients`](crate::DeclaredClients)), which are applied at the start and
@@ -105,7 +113,9 @@ impl Config {
             tls: None,
             data_dir: data_dir.into(),
             default_audience: None,
-            signing_algorithm: Algorithm::Es256,
+            signing_algorithms: vec![Algorithm::Es256],
+            key_rotation_period: DEFAULT_ROTATION_PERIOD,
+            jwks_max_age: DEFAULT_JWKS_MAX_AGE,
             longest_token_lifetime: MAX_TOKEN_LIFETIME,
             clients_dir: None,
             unnamed_clients: Unnamed::Kept,
@@ -125,6 +135,8 @@ impl Config {
         if !self.limits.are_sound() {
             return Err(InvalidConfig::Limits);
         }
+        self.default_algorithm()?;
+        self.rotation()?;
         match (&self.issuer, &self.listen) {
             (_, Listen::Addresses(addresses)) if addresses.is_empty() => Err(InvalidConfig::NoAddress),
             (Some(issuer), _) if self.tls.is_some() && !issuer.starts_with("https://") => {
@@ -159,6 +171,22 @@ impl Config {
         }
     }
 
+    /// What signs for clients that have not chosen.
+    pub(crate) fn default_algorithm(&self) -> Result<Algorithm, InvalidConfig> {
+        let once = |algorithm: &Algorithm| {
+            self.signing_algorithms.iter().filter(|other| *other == algorithm).count() == 1
+        };
+        match self.signing_algorithms.first() {
+            Some(first) if self.signing_algorithms.iter().all(once) => Ok(*first),
+            Some(_) | None => Err(InvalidConfig::SigningAlgorithms),
+        }
+    }
+
+    /// How the keys are rotated.
+    pub(crate) fn rotation(&self) -> Result<RotationPolicy, InvalidConfig> {
+        Ok(RotationPolicy::new(self.key_rotation_period, self.jwks_max_age, self.longest_token_lifetime)?)
+    }
+
     /// The policy of the issuer `issuer`.
     pub(crate) fn policy(&self, issuer: &str) -> Result<IssuancePolicy, InvalidConfig> {
         let default_audience = self.default_audience.as_deref().unwrap_or(issuer).to_owned();
@@ -174,7 +202,9 @@ impl fmt::Debug for Config {
             .field("tls", &self.tls)
             .field("data_dir", &self.data_dir)
             .field("default_audience", &self.default_audience)
-            .field("signing_algorithm", &self.signing_algorithm)
+            .field("signing_algorithms", &self.signing_algorithms)
+            .field("key_rotation_period", &self.key_rotation_period)
+            .field("jwks_max_age", &self.jwks_max_age)
             .field("longest_token_lifetime", &self.longest_token_lifetime)
             .field("clients_dir", &self.clients_dir)
             .field("unnamed_clients", &self.unnamed_clients)
@@ -216,6 +246,12 @@ pub enum InvalidConfig {
     /// The default audience or the bound on lifetimes is wrong.
     #[error(transparent)]
     Policy(#[from] InvalidPolicy),
+    /// The keys cannot be rotated like that.
+    #[error(transparent)]
+    Rotation(#[from] InvalidRotationPolicy),
+    /// There is no algorithm to sign with, or one twice.
+    #[error("the signing algorithms are one or more of ES256, EdDSA and RS256, each once")]
+    SigningAlgorithms,
     /// A limit is zero or too large.
     #[error("a limit is zero or too large; see the bounds of each limit")]
     Limits,

@@ -72,6 +72,15 @@ pub(crate) fn read_or_create_private<E: From<PrivateFileError>>(
     Ok(read_private(path)?.ok_or_else(gone)?)
 }
 
+/// Removes a private file for good.
+pub(crate) fn remove_private(path: &Path) -> Result<(), PrivateFileError> {
+    let removed = std::fs::remove_file(path).and_then(|()| match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    });
+    removed.map_err(|source| PrivateFileError::Write { path: path.to_owned(), source })
+}
+
 /// Makes the file at `path`: `fill` is given the path of an empty private file, which gets its name when it is whole
 /// and closed. Where the name is taken by then, the file that has it stays.
 pub(crate) fn create_private<E: From<PrivateFileError>>(

@@ -3,12 +3,14 @@
 use crate::authentication::{Authenticated, Authenticator, Proof};
 use crate::counters::Counters;
 use crate::endpoint::{IssuedToken, TokenCall, TokenEndpoint, TokenRefusal};
+use crate::keyring::{KeySchedule, Keyring, Keys};
 use crate::registry::SecretUses;
 use crate::throttle::{JwtId, Minting, Throttle, TokenKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jeton_proto::issuance::{self, Grant, IssuancePolicy};
+use jeton_proto::issuance::{self, Grant, IssuancePolicy, RegisteredClient};
 use jeton_proto::jose::access_token::{AccessTokenClaims, AccessTokenSigner};
+use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::secret::Secret;
 use jeton_proto::time::{Clock, Moment};
 use std::sync::Arc;
@@ -21,7 +23,11 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Issuer {
     pub(crate) url: String,
-    pub(crate) signer: AccessTokenSigner,
+    pub(crate) keyring: Arc<Keyring>,
+    /// What signs for clients that have not chosen.
+    pub(crate) default_algorithm: Algorithm,
+    /// Here for its end alone, which is to come before that of the watch.
+    pub(crate) _key_schedule: KeySchedule,
     pub(crate) authenticator: Authenticator,
     pub(crate) uses: Arc<SecretUses>,
     pub(crate) policy: IssuancePolicy,
@@ -113,7 +119,7 @@ impl Issuer {
             Minting::Usual | Minting::PerCall => self.sign(authenticated, grant, &random_jwt_id()?),
             Minting::Refused(refusal) => Err(refusal),
             Minting::Same => {
-                let kind = self.kind(&authenticated, grant, proof);
+                let kind = self.kind(&authenticated, grant, proof)?;
                 if let Some((access_token, jwt_id, expires_in)) = per_call.kept().get(&kind, now.wall()) {
                     self.counters.count_same_token();
                     return Ok(issued(access_token, &jwt_id, expires_in, grant, authenticated));
@@ -126,15 +132,34 @@ impl Issuer {
         }
     }
 
-    fn kind(&self, authenticated: &Authenticated, grant: &Grant<'_>, proof: &Proof<'_>) -> TokenKind {
-        TokenKind {
+    /// What signs for the client.
+    fn signer<'k>(
+        &self,
+        keys: &'k Keys,
+        client: &RegisteredClient,
+        grant: &Grant<'_>,
+    ) -> Result<&'k AccessTokenSigner, TokenRefusal> {
+        let settings = client.settings();
+        let algorithm = settings.signing_algorithm.unwrap_or(self.default_algorithm);
+        keys.signer(algorithm, grant.issued_at).ok_or_else(|| no_key(&settings.client_id, algorithm))
+    }
+
+    fn kind(
+        &self,
+        authenticated: &Authenticated,
+        grant: &Grant<'_>,
+        proof: &Proof<'_>,
+    ) -> Result<TokenKind, TokenRefusal> {
+        let keys = self.keyring.keys();
+        let signer = self.signer(&keys, &authenticated.client, grant)?;
+        Ok(TokenKind {
             client_id: authenticated.client.settings().client_id.clone(),
             scope: grant.scope.to_string(),
             audience: grant.audience.iter().map(|audience| (*audience).to_owned()).collect(),
             lifetime: grant.lifetime,
             proof: authenticated.proof_bytes(proof),
-            key_id: self.signer.key().key_id().to_owned(),
-        }
+            key_id: signer.key().key_id().to_owned(),
+        })
     }
 
     fn sign(
@@ -144,7 +169,8 @@ impl Issuer {
         jwt_id: &JwtId,
     ) -> Result<IssuedToken, TokenRefusal> {
         let client_id = authenticated.client.settings().client_id.as_str();
-        let token = self.signer.sign(&AccessTokenClaims {
+        let keys = self.keyring.keys();
+        let token = self.signer(&keys, &authenticated.client, grant)?.sign(&AccessTokenClaims {
             issuer: &self.url,
             audience: &grant.audience,
             subject: client_id,
@@ -185,6 +211,13 @@ fn random_jwt_id() -> Result<JwtId, TokenRefusal> {
         .encode_slice(random, &mut jwt_id)
         .map_err(|error| TokenRefusal::server_error(error.to_string()))?;
     Ok(jwt_id)
+}
+
+fn no_key(client_id: &str, algorithm: Algorithm) -> TokenRefusal {
+    TokenRefusal::server_error(format!(
+        "the client {client_id} has tokens signed with {algorithm}, and this server has no such key; add {algorithm} to \
+         server.signing_algorithms, or let the client have another algorithm"
+    ))
 }
 
 /// A clock that has a `Debug`.

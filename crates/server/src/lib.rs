@@ -53,7 +53,7 @@ pub use declared::{
     Place, Plan, PlanTerms, PlannedChange, Unnamed, plan,
 };
 pub use issuer::Issuer;
-pub use keyring::KeyringError;
+pub use keyring::{KeyListing, KeyringError, ListedKey, SigningKeys, UnreadableKey};
 pub use limits::Limits;
 pub use listen::ListenError;
 pub use metrics::Metrics;

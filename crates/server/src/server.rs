@@ -7,9 +7,9 @@ use crate::counters::{CounterValues, Counters};
 use crate::data_dir::{PrivateFileError, create_private_dir};
 use crate::declared::{Adoption, ClientsDirectory, PlanTerms};
 use crate::endpoint::TokenEndpoint as _;
-use crate::http::{Documents, Face};
+use crate::http::{Documents, Face, MutualTls, PublishedKeys};
 use crate::issuer::{ClockHandle, Issuer};
-use crate::keyring::{Keyring, KeyringError};
+use crate::keyring::{Keyring, KeyringError, Scheduler};
 use crate::listen::{self, ListenError};
 use crate::metrics::{self, Gauges};
 use crate::registry::{Clients, Registry, RegistryError, SecretHasher, SecretUses, UseFlusher};
@@ -19,7 +19,6 @@ use crate::spent_assertions::SpentAssertions;
 use crate::store::{StoreLocation, StoreWatch, WatchError};
 use crate::throttle::Throttle;
 use crate::tls::{Tls, TlsError};
-use jeton_proto::jose::jwk::KeyError;
 use jeton_proto::time::Timestamp;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -79,9 +78,11 @@ impl Server {
         let issuer = config.issuer_for(&local_addrs)?;
         let policy = config.policy(&issuer)?;
         create_private_dir(&config.data_dir)?;
-        let keyring = Keyring::open(&config.data_dir, config.signing_algorithm)?;
-        let jwks = keyring.jwks_json().map_err(StartError::Keys)?;
-        let documents = Documents::new(&issuer, jwks).map_err(StartError::Metadata)?;
+        let rotation = config.rotation()?;
+        let published = Arc::new(PublishedKeys::new(Vec::new(), rotation.jwks_max_age()));
+        let mutual_tls = if config.tls.is_some() { MutualTls::Offered } else { MutualTls::NotOffered };
+        let documents = Documents::showing(&issuer, Arc::clone(&published), mutual_tls);
+        let documents = documents.map_err(StartError::Metadata)?;
         let key = ServerKey::open(&config.data_dir)?;
         let location = StoreLocation::DataDir(config.data_dir.clone());
         let registry = Registry::over(&location, &key, Arc::clone(&config.clock))?;
@@ -91,9 +92,14 @@ impl Server {
         let clients_dir = follow_clients(&config, registry, audit.clone())?;
         let clients = Arc::<Clients>::default();
         let uses = Arc::<SecretUses>::default();
+        let (keyring, nudged) = Keyring::new(key.sealer()?, published);
         let watch = StoreWatch::start(
             location.open().map_err(RegistryError::from)?,
-            vec![Arc::<Clients>::clone(&clients), Arc::<SecretUses>::clone(&uses)],
+            vec![
+                Arc::<Clients>::clone(&clients),
+                Arc::<SecretUses>::clone(&uses),
+                Arc::<Keyring>::clone(&keyring),
+            ],
             Arc::clone(&config.clock),
         )?;
         let counters = Arc::new(Counters::default());
@@ -103,6 +109,15 @@ impl Server {
             Arc::clone(&config.clock),
         )
         .map_err(WatchError::from)?;
+        let default_algorithm = config.default_algorithm()?;
+        let scheduler = Scheduler {
+            location,
+            keyring: Arc::clone(&keyring),
+            in_use: config.signing_algorithms.clone(),
+            policy: rotation,
+            clock: Arc::clone(&config.clock),
+        };
+        let key_schedule = scheduler.start(&config.data_dir, &watch, nudged)?;
         let started_at = config.clock.now();
         let authenticator = Authenticator {
             hasher: SecretHasher::new(&key),
@@ -117,7 +132,9 @@ impl Server {
         };
         let endpoint = Issuer {
             url: issuer.clone(),
-            signer: keyring.into_signer(),
+            keyring,
+            default_algorithm,
+            _key_schedule: key_schedule,
             authenticator,
             uses,
             policy,
@@ -266,9 +283,6 @@ pub enum StartError {
     /// A signing key cannot be used.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
-    /// The public keys cannot be written as a set.
-    #[error("the public keys cannot be published")]
-    Keys(#[source] KeyError),
     /// The metadata cannot be written.
     #[error("the metadata cannot be written")]
     Metadata(#[source] serde_json::Error),
@@ -278,8 +292,8 @@ pub enum StartError {
     /// The authorities for fetching keys cannot be read.
     #[error(transparent)]
     KeyAuthorities(#[from] InvalidKeyAuthorities),
-    /// The key that opens sealed secrets cannot be made.
-    #[error("the key that opens sealed client secrets cannot be made")]
+    /// Nothing can be sealed or opened with the server key.
+    #[error("nothing can be sealed or opened with the server key")]
     Seal(#[from] SealError),
     /// There is no server key.
     #[error(transparent)]

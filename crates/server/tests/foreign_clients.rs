@@ -51,7 +51,7 @@ impl Running {
             listen: Listen::Localhost { port: 0 },
             metrics_listen: Some(Listen::Addresses(vec!["127.0.0.1:0".parse().unwrap()])),
             default_audience: Some(AUDIENCE.to_owned()),
-            signing_algorithm,
+            signing_algorithms: vec![signing_algorithm],
             ..Config::new(data_dir.path())
         });
         let server = server.unwrap();

@@ -1,13 +1,15 @@
 //! The documents that a server shows, written once, and what is found under which path.
 
-use super::{Answer, reply};
+use super::{Answer, PublishedKeys, reply};
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use jeton_proto::jose::assertion_key::AssertionAlgorithm;
 use jeton_proto::jose::assertion_verification::ED25519_ALGORITHM;
+use jeton_proto::rotation::DEFAULT_JWKS_MAX_AGE;
 use jeton_proto::wire::client_auth::ClientAuthMethod;
 use jeton_proto::wire::metadata::AuthorizationServerMetadata;
 use jeton_proto::wire::token_request::CLIENT_CREDENTIALS;
+use std::sync::Arc;
 
 const TOKEN_PATH: &str = "/oauth/token";
 const JWKS_PATH: &str = "/oauth/jwks";
@@ -19,7 +21,7 @@ pub struct Documents {
     /// The path of the issuer without a slash at its end; empty for most.
     issuer_path: String,
     metadata: Bytes,
-    jwks: Bytes,
+    jwks: Arc<PublishedKeys>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,23 +34,24 @@ pub(super) enum Route {
 }
 
 impl Documents {
-    /// The documents of `issuer`, whose public keys are the JWK Set `jwks`.
+    /// The documents of `issuer`, whose public keys are the JWK Set `jwks` and stay it.
     ///
     /// # Errors
     /// None in practice: metadata is made of texts alone.
     pub fn new(issuer: &str, jwks: Vec<u8>) -> Result<Self, serde_json::Error> {
-        Self::of(issuer, jwks, MutualTls::NotOffered)
+        let jwks = Arc::new(PublishedKeys::new(jwks, DEFAULT_JWKS_MAX_AGE));
+        Self::showing(issuer, jwks, MutualTls::NotOffered)
     }
 
-    /// The same for a server that asks its callers for certificates, at the address of its issuer.
+    /// The documents of `issuer`, whose public keys are what `jwks` shows at each moment.
     ///
     /// # Errors
     /// None in practice: metadata is made of texts alone.
-    pub fn with_mutual_tls(issuer: &str, jwks: Vec<u8>) -> Result<Self, serde_json::Error> {
-        Self::of(issuer, jwks, MutualTls::Offered)
-    }
-
-    fn of(issuer: &str, jwks: Vec<u8>, mutual_tls: MutualTls) -> Result<Self, serde_json::Error> {
+    pub fn showing(
+        issuer: &str,
+        jwks: Arc<PublishedKeys>,
+        mutual_tls: MutualTls,
+    ) -> Result<Self, serde_json::Error> {
         let base = issuer.trim_end_matches('/');
         let metadata = AuthorizationServerMetadata {
             issuer: issuer.to_owned(),
@@ -77,11 +80,7 @@ impl Documents {
         };
         let authority_and_path = base.split_once("://").map_or(base, |(_, rest)| rest);
         let issuer_path = authority_and_path.split_once('/').map(|(_, path)| format!("/{path}"));
-        Ok(Self {
-            issuer_path: issuer_path.unwrap_or_default(),
-            metadata: metadata.to_json()?.into(),
-            jwks: jwks.into(),
-        })
+        Ok(Self { issuer_path: issuer_path.unwrap_or_default(), metadata: metadata.to_json()?.into(), jwks })
     }
 
     /// What is at `path`. A proxy before the server may keep the path of the issuer or take it off: both are found.
@@ -106,15 +105,17 @@ impl Documents {
         reply::document(&self.metadata, HeaderValue::from_static("application/json"))
     }
 
-    pub(super) fn jwks(&self) -> Answer {
-        reply::document(&self.jwks, HeaderValue::from_static("application/jwk-set+json"))
+    pub(super) fn jwks(&self, headers: &HeaderMap) -> Answer {
+        self.jwks.answer(headers)
     }
 }
 
 /// Whether callers are asked for a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum MutualTls {
+pub enum MutualTls {
+    /// They are, at the address of the issuer.
     Offered,
+    /// They are not.
     NotOffered,
 }
 

@@ -4,9 +4,11 @@ mod asked;
 mod credential;
 mod document;
 mod head;
+mod published_keys;
 mod reply;
 
-pub use document::Documents;
+pub use document::{Documents, MutualTls};
+pub use published_keys::PublishedKeys;
 pub(crate) use reply::{close_after, push_text};
 
 use crate::audit::{Audit, Event};
@@ -164,7 +166,7 @@ impl<E: TokenEndpoint> Face<E> {
             Some(Route::Token) => self.token_method_not_allowed(asked),
             Some(_) if !readable => reply::read_method_not_allowed(),
             Some(Route::Metadata) => self.documents.metadata(),
-            Some(Route::Jwks) => self.documents.jwks(),
+            Some(Route::Jwks) => self.documents.jwks(request.headers()),
             Some(Route::Live) => reply::health(StatusCode::OK),
             Some(Route::Ready) => reply::health(self.readiness()),
             None => reply::not_found(),

@@ -85,7 +85,7 @@ impl Registry {
     ) -> Result<Self, RegistryError> {
         let hasher = SecretHasher::new(key);
         let mut store = location.open()?;
-        check_key(store.as_mut(), &hasher)?;
+        check_key(store.as_mut(), key)?;
         Ok(Self { store: Mutex::new(store), key: key.clone(), hasher, clock: ClockHandle(clock) })
     }
 
@@ -258,8 +258,8 @@ fn no_such_client(client_id: &str) -> RegistryError {
 
 /// Digests made under one key are of no use under another: a key file that was lost or swapped is told at once,
 /// instead of letting every client fail.
-fn check_key(store: &mut dyn Store, hasher: &SecretHasher) -> Result<(), RegistryError> {
-    let fingerprint = hasher.fingerprint();
+pub(crate) fn check_key(store: &mut dyn Store, key: &ServerKey) -> Result<(), RegistryError> {
+    let fingerprint = SecretHasher::new(key).fingerprint();
     let kept = store.setting("secret_key_fingerprint", fingerprint.as_bytes())?;
     if constant_time_eq(&kept, fingerprint.as_bytes()) { Ok(()) } else { Err(RegistryError::ForeignKey) }
 }

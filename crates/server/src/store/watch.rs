@@ -75,12 +75,19 @@ impl StoreWatch {
     /// than [`LOOK_TIMEOUT`].
     pub(crate) async fn look_again(&self) {
         let wanted = self.shared.looks_begun.load(Ordering::SeqCst).saturating_add(1);
+        self.look_soon();
+        let mut looks_done = self.looks_done.clone();
+        let _in_time = tokio::time::timeout(LOOK_TIMEOUT, looks_done.wait_for(|done| *done >= wanted)).await;
+    }
+}
+
+impl StoreWatch {
+    /// Asks for a look, and waits for nothing.
+    pub(crate) fn look_soon(&self) {
         if let Some(nudge) = &self.nudge {
             // When the channel is full, the look that was asked for has not begun, so it will do.
             let _asked = nudge.try_send(());
         }
-        let mut looks_done = self.looks_done.clone();
-        let _in_time = tokio::time::timeout(LOOK_TIMEOUT, looks_done.wait_for(|done| *done >= wanted)).await;
     }
 }
 

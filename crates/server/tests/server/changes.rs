@@ -3,6 +3,7 @@
 use super::{Running, add_worker};
 use jeton_proto::issuance::ClientSettings;
 use jeton_server::{Config, Listen, Registry, Server};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 #[tokio::test]
@@ -111,7 +112,9 @@ async fn what_keeps_a_server_from_starting_is_told() {
         Server::bind(Config { listen: free(), ..Config::new(file.join("data")) }).unwrap_err().to_string();
     assert!(message.contains("data directory") && message.contains("choose another one"), "{message}");
 
-    std::fs::write(dir.path().join("signing-key-es256.p8"), "damaged").unwrap();
+    let key_file = dir.path().join("signing-key-es256.p8");
+    std::fs::write(&key_file, "damaged").unwrap();
+    std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let message = Server::bind(Config { listen: free(), ..Config::new(dir.path()) }).unwrap_err().to_string();
     assert!(message.contains("signing-key-es256.p8") && message.contains("backup"), "{message}");
 

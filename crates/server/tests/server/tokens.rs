@@ -85,7 +85,12 @@ async fn every_algorithm_signs_and_older_keys_stay_published() {
         let listen = Listen::Localhost { port: 0 };
         // The issuer stays the same over the restarts, as it does in life.
         let issuer = Some("https://id.example.com".to_owned());
-        let server = Running::with(Config { listen, issuer, signing_algorithm, ..Config::new(dir.path()) });
+        let server = Running::with(Config {
+            listen,
+            issuer,
+            signing_algorithms: vec![signing_algorithm],
+            ..Config::new(dir.path())
+        });
         tokens.push(server.request_token("worker", &secret, "").await);
         for answer in &tokens {
             verify(&server, answer, "https://id.example.com").await;
