@@ -9,6 +9,7 @@ mod apply;
 mod cache;
 mod client;
 mod credential;
+mod keys;
 mod operations;
 mod profile;
 mod refusal;
@@ -23,6 +24,7 @@ pub(crate) use client::{
     RotateArgs, SettingFlags, UpdateClientArgs,
 };
 pub(crate) use credential::CredentialArgs;
+pub(crate) use keys::{KeyArgs, KeysCommand, KeysCommandArgs, RotateKeysArgs};
 pub(crate) use operations::{
     AuditCommand, AuditCommandArgs, AuditPlaceArgs, ExplainArgs, OperationsArgs, VerifyAuditArgs,
 };
@@ -82,6 +84,8 @@ pub(crate) enum Command {
     Apply(ApplyArgs),
     /// Tell where the clients of the server are not what a directory of files says
     Drift(DriftArgs),
+    /// List, rotate, retire and drop the signing keys of the server, also while it runs
+    Keys(KeysCommandArgs),
     /// Print an access token, alone
     Token(TokenArgs),
     /// Call an API with the token; a token that the API refuses is replaced once
@@ -123,9 +127,17 @@ pub(crate) struct ServerArgs {
     /// The audience of tokens of clients without one of their own [env: JETON_SERVER_DEFAULT_AUDIENCE; default: the issuer]
     #[arg(long, value_name = "URI")]
     pub(crate) default_audience: Option<String>,
-    /// What tokens are signed with: ES256, EdDSA or RS256 [env: JETON_SERVER_SIGNING_ALGORITHM; default: ES256]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) signing_algorithm: Option<String>,
+    /// What tokens are signed with: ES256, EdDSA or RS256; may be repeated, the first being for clients that have not chosen
+    /// [env: JETON_SERVER_SIGNING_ALGORITHMS, divided by commas; default: ES256]
+    #[arg(long = "signing-algorithm", value_name = "NAME")]
+    pub(crate) signing_algorithms: Vec<String>,
+    /// For how long a signing key is used before the next one is [env: JETON_SERVER_KEY_ROTATION_PERIOD; default: 90d]
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) key_rotation_period: Option<String>,
+    /// For how long APIs may keep the public keys; a new key is published for more than twice that before it signs
+    /// [env: JETON_SERVER_JWKS_MAX_AGE; default: 5m]
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) jwks_max_age: Option<String>,
     /// No token lives longer, whatever is set for its client [env: JETON_SERVER_LONGEST_TOKEN_LIFETIME; default: 30d]
     #[arg(long, value_name = "SPAN")]
     pub(crate) longest_token_lifetime: Option<String>,

@@ -7,6 +7,7 @@ mod call;
 mod client;
 mod explain;
 mod inspect;
+mod keys;
 mod login;
 mod logout;
 mod profile;
@@ -29,6 +30,7 @@ pub(crate) async fn run(command: Command, layers: &Layers) -> Result<std::proces
         Command::Drift(args) => return apply::drift(&args, layers).map(Into::into),
         Command::Audit(args) => audit::run(&args, layers),
         Command::Explain(args) => explain::run(&args, layers),
+        Command::Keys(args) => keys::run(&args, layers),
         Command::Token(args) => token::run(&args, layers).await,
         Command::Call(args) => call::run(&args, layers).await,
         Command::Login(args) => login::run(&args, layers).await,

@@ -65,6 +65,7 @@ fn run(cli: Cli, environment: Environment) -> Result<std::process::ExitCode, Fai
         | Command::Drift(_)
         | Command::Audit(_)
         | Command::Explain(_)
+        | Command::Keys(_)
         | Command::Token(_)
         | Command::Call(_)
         | Command::Login(_)
@@ -93,6 +94,7 @@ fn runtime_of(command: &Command) -> tokio::runtime::Builder {
         | Command::Drift(_)
         | Command::Audit(_)
         | Command::Explain(_)
+        | Command::Keys(_)
         | Command::Token(_)
         | Command::Call(_)
         | Command::Login(_)
@@ -127,6 +129,7 @@ fn default_log_level(command: &Command) -> &'static str {
         | Command::Drift(_)
         | Command::Audit(_)
         | Command::Explain(_)
+        | Command::Keys(_)
         | Command::Logout(_)
         | Command::Inspect(_)
         | Command::Sandbox(_) => "error",

@@ -13,7 +13,7 @@ use jeton_proto::jose::jwk::{JwkSet, SigningKey};
 use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::secret::Secret;
 use jeton_server::{
-    AssertionAudience, Config, Counters, Listen, Registry, SecretKeeping, ServeError, Server,
+    AssertionAudience, Config, Counters, Listen, NewSecret, Registry, SecretKeeping, ServeError, Server,
 };
 use programs::{node, python};
 use serde_json::{Value, json};
@@ -40,13 +40,13 @@ impl Running {
         let dir = tempfile::tempdir().unwrap();
         let data_dir = dir.path().join("data");
         let registry = Registry::open(&data_dir).unwrap();
-        let add = |client_id: &str, credentials| {
-            let settings =
-                ClientSettings { allowed_scope: "a b".parse().unwrap(), ..ClientSettings::new(client_id) };
-            registry.add_with(settings, credentials).unwrap();
+        let settings = |client_id: &str| ClientSettings {
+            allowed_scope: "a b".parse().unwrap(),
+            ..ClientSettings::new(client_id)
         };
-        let (secret, named) = registry.make_secret("HS256", "1", SecretKeeping::Sealed).unwrap();
-        add("HS256", ClientCredentials { secrets: vec![named], ..ClientCredentials::default() });
+        let add = |client_id: &str, credentials| registry.add_with(settings(client_id), credentials).unwrap();
+        let new = NewSecret { name: None, keeping: Some(SecretKeeping::Sealed) };
+        let secret = registry.add_with_secret(settings("HS256"), ClientCredentials::default(), &new).unwrap();
         let mut key_ids = Vec::new();
         for (name, kind) in [
             ("ES256", Algorithm::Es256),

@@ -68,7 +68,7 @@ fn start_failure(error: &StartError) -> Failure {
         | StartError::Audit(_) => ExitCode::Configuration,
         StartError::Listen(_)
         | StartError::LocalAddress(_)
-        | StartError::Keys(_)
+        | StartError::Seal(_)
         | StartError::Metadata(_) => ExitCode::Other,
     };
     let failure = Failure::of(code, error);
@@ -85,7 +85,7 @@ fn start_failure(error: &StartError) -> Failure {
         | StartError::Watch(_)
         | StartError::Tls(_)
         | StartError::LocalAddress(_)
-        | StartError::Keys(_)
+        | StartError::Seal(_)
         | StartError::Metadata(_) => failure,
     }
 }

@@ -92,7 +92,9 @@ fn server_without_flags() -> ServerArgs {
         // Without it the directory of this user would be looked for in the environment.
         data_dir: Some("data".to_owned()),
         default_audience: None,
-        signing_algorithm: None,
+        signing_algorithms: Vec::new(),
+        key_rotation_period: None,
+        jwks_max_age: None,
         longest_token_lifetime: None,
         throttling: ThrottlingArgs::default(),
         operations: OperationsArgs::default(),

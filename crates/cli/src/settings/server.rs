@@ -15,6 +15,7 @@ use jeton_server::{Config, Listen, Unnamed, default_data_dir};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use toml::Spanned;
 
 const LISTEN: Name = Name { file: "server.listen", environment: "JETON_SERVER_LISTEN", flag: "--listen" };
 const ISSUER: Name = Name { file: "server.issuer", environment: "JETON_SERVER_ISSUER", flag: "--issuer" };
@@ -25,11 +26,18 @@ const DEFAULT_AUDIENCE: Name = Name {
     environment: "JETON_SERVER_DEFAULT_AUDIENCE",
     flag: "--default-audience",
 };
-const SIGNING_ALGORITHM: Name = Name {
-    file: "server.signing_algorithm",
-    environment: "JETON_SERVER_SIGNING_ALGORITHM",
+const SIGNING_ALGORITHMS: Name = Name {
+    file: "server.signing_algorithms",
+    environment: "JETON_SERVER_SIGNING_ALGORITHMS",
     flag: "--signing-algorithm",
 };
+const KEY_ROTATION_PERIOD: Name = Name {
+    file: "server.key_rotation_period",
+    environment: "JETON_SERVER_KEY_ROTATION_PERIOD",
+    flag: "--key-rotation-period",
+};
+const JWKS_MAX_AGE: Name =
+    Name { file: "server.jwks_max_age", environment: "JETON_SERVER_JWKS_MAX_AGE", flag: "--jwks-max-age" };
 const LONGEST_TOKEN_LIFETIME: Name = Name {
     file: "server.longest_token_lifetime",
     environment: "JETON_SERVER_LONGEST_TOKEN_LIFETIME",
@@ -57,21 +65,24 @@ impl Layers {
         let audience =
             self.text(&DEFAULT_AUDIENCE, args.default_audience.as_deref(), file.default_audience.as_ref())?;
         config.default_audience = audience.map(|found| found.value);
-        let algorithm = self.text(
-            &SIGNING_ALGORITHM,
-            args.signing_algorithm.as_deref(),
-            file.signing_algorithm.as_ref(),
-        )?;
-        if let Some(found) = algorithm {
-            config.signing_algorithm = algorithm_of(&found)?;
+        if let Some(algorithms) = self.signing_algorithms(args)? {
+            config.signing_algorithms = algorithms;
         }
-        let longest = self.text(
-            &LONGEST_TOKEN_LIFETIME,
-            args.longest_token_lifetime.as_deref(),
-            file.longest_token_lifetime.as_ref(),
-        )?;
-        if let Some(found) = longest {
-            config.longest_token_lifetime = found.parse::<Lifespan>()?.0;
+        let span = |name: &Name, flag: &Option<String>, in_file: &Option<Spanned<String>>| {
+            let found = self.text(name, flag.as_deref(), in_file.as_ref())?;
+            found.map(|found| found.parse::<Lifespan>()).transpose()
+        };
+        if let Some(period) =
+            span(&KEY_ROTATION_PERIOD, &args.key_rotation_period, &file.key_rotation_period)?
+        {
+            config.key_rotation_period = period.0;
+        }
+        if let Some(max_age) = span(&JWKS_MAX_AGE, &args.jwks_max_age, &file.jwks_max_age)? {
+            config.jwks_max_age = max_age.0;
+        }
+        let longest = (&args.longest_token_lifetime, &file.longest_token_lifetime);
+        if let Some(longest) = span(&LONGEST_TOKEN_LIFETIME, longest.0, longest.1)? {
+            config.longest_token_lifetime = longest.0;
         }
         config.throttling = self.throttling(&args.throttling, file)?;
         self.operations(&args.operations, &mut config)?;
@@ -102,6 +113,27 @@ impl Layers {
         self.secrets(&[&place.value]).read(&place).await
     }
 
+    /// What the server signs with; in the environment the names are divided by commas or spaces.
+    fn signing_algorithms(&self, args: &ServerArgs) -> Result<Option<Vec<Algorithm>>, Failure> {
+        let name = &SIGNING_ALGORITHMS;
+        let names = if !args.signing_algorithms.is_empty() {
+            found(args.signing_algorithms.clone(), Origin::Flag(name.flag))
+        } else if let Some(value) = self.environment.text(name.environment)? {
+            let names = value.split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned);
+            found(names.collect(), Origin::Environment(name.environment))
+        } else if let Some(in_file) = &self.file.content.server.signing_algorithms {
+            self.in_file(name, in_file)
+        } else {
+            return Ok(None);
+        };
+        let known = names.value.iter().map(|name| Algorithm::parse(name)).collect::<Option<Vec<_>>>();
+        let known = known.filter(|known| !known.is_empty()).ok_or_else(|| {
+            let all = Algorithm::ALL.map(Algorithm::as_str).join(", ");
+            names.origin.fault(&format!("it is one or more of {all}"))
+        })?;
+        Ok(Some(known))
+    }
+
     /// The data directory: what is set, or the one of this user.
     pub(crate) fn data_dir(&self, flag: Option<&str>) -> Result<PathBuf, Failure> {
         let in_file = self.file.content.server.data_dir.as_ref();
@@ -110,13 +142,6 @@ impl Layers {
             None => default_data_dir().map_err(|error| Failure::of(ExitCode::Configuration, &error)),
         }
     }
-}
-
-fn algorithm_of(name: &Found<String>) -> Result<Algorithm, Failure> {
-    Algorithm::parse(&name.value).ok_or_else(|| {
-        let names = Algorithm::ALL.map(Algorithm::as_str).join(", ");
-        name.origin.fault(&format!("it is one of {names}"))
-    })
 }
 
 /// Where to listen: `PORT` or `localhost:PORT` for all loopback addresses, or addresses divided by commas.

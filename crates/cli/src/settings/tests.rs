@@ -1,6 +1,7 @@
 use super::*;
 use crate::args::{Cli, Command, TokenArgs};
 use clap::Parser as _;
+use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::mint_per_call::MintPolicy;
 use jeton_server::{Listen, MintPerCall, RequestRate, Throttling};
 
@@ -152,7 +153,7 @@ fn endpoint_parameters_come_from_every_layer() {
 #[test]
 fn the_server_has_its_section() {
     let file = "[server]\nlisten = \"127.0.0.1:0\"\ndata_dir = \"data\"\nlongest_token_lifetime = \"2h\"\n\
-                signing_algorithm = \"EdDSA\"\n";
+                signing_algorithms = [\"EdDSA\", \"RS256\"]\nkey_rotation_period = \"30d\"\njwks_max_age = \"1m\"\n";
     let server = |variables: &[(&str, &str)], flags: &[&str]| {
         let cli = Cli::try_parse_from(["jeton", "serve"].iter().chain(flags)).unwrap();
         let Command::Serve(args) = cli.command else { unreachable!() };
@@ -161,7 +162,11 @@ fn the_server_has_its_section() {
     let config = server(&[], &[]).unwrap();
     assert_eq!(config.data_dir, Path::new("/etc/data"));
     assert_eq!(config.listen, Listen::Addresses(vec!["127.0.0.1:0".parse().unwrap()]));
-    assert_eq!((config.longest_token_lifetime.as_secs(), config.signing_algorithm.as_str()), (7200, "EdDSA"));
+    assert_eq!(config.longest_token_lifetime.as_secs(), 7200);
+    assert_eq!(config.signing_algorithms, [Algorithm::EdDsa, Algorithm::Rs256]);
+    assert_eq!((config.key_rotation_period.as_secs(), config.jwks_max_age.as_secs()), (30 * 86_400, 60));
+    let both = server(&[("JETON_SERVER_SIGNING_ALGORITHMS", "RS256, ES256")], &[]).unwrap();
+    assert_eq!(both.signing_algorithms, [Algorithm::Rs256, Algorithm::Es256]);
     let config = server(&[("JETON_SERVER_DATA_DIR", "data"), ("JETON_SERVER_LISTEN", "9")], &[]).unwrap();
     assert_eq!(config.data_dir, Path::new("data"), "relative to where the command runs");
     assert_eq!(config.listen, Listen::Localhost { port: 9 });
