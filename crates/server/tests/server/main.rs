@@ -21,6 +21,7 @@ mod foreign_clients;
 mod hostile;
 mod log;
 mod negative;
+mod rotations;
 mod throttling;
 mod tls;
 mod tokens;
