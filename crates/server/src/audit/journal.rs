@@ -112,10 +112,8 @@ impl Journal {
     /// Makes sure that what was written outlives the machine.
     pub(super) fn sync(&mut self) -> Result<(), JournalError> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        let synced = open.file.sync_data().and_then(|()| match open.is_new {
-            true => sync_directory(&self.path),
-            false => Ok(()),
-        });
+        let named = || if open.is_new { sync_directory(&self.path) } else { Ok(()) };
+        let synced = open.file.sync_data().and_then(|()| named());
         open.is_new &= synced.is_err();
         synced.map_err(|source| self.system(source))
     }
