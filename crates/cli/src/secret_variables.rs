@@ -64,7 +64,8 @@ mod tests {
     use clap::CommandFactory as _;
 
     /// Those that read no secrets from variables.
-    const OTHERS: [&str; 7] = ["serve", "client", "audit", "explain", "inspect", "sandbox", "help"];
+    const OTHERS: [&str; 9] =
+        ["serve", "client", "apply", "drift", "audit", "explain", "inspect", "sandbox", "help"];
 
     #[test]
     fn every_command_is_known_to_read_secrets_or_not_to() {
