@@ -62,15 +62,13 @@ fn start_failure(error: &StartError) -> Failure {
         | StartError::DataDir(_)
         | StartError::Key(_)
         | StartError::Seal(_)
+        | StartError::KeyAuthorities(_)
         | StartError::Keyring(_)
         | StartError::Registry(_)
         | StartError::Watch(_)
         | StartError::Tls(_)
         | StartError::Audit(_) => ExitCode::Configuration,
-        StartError::Listen(_)
-        | StartError::LocalAddress(_)
-        | StartError::Seal(_)
-        | StartError::Metadata(_) => ExitCode::Other,
+        StartError::Listen(_) | StartError::LocalAddress(_) | StartError::Metadata(_) => ExitCode::Other,
     };
     let failure = Failure::of(code, error);
     match error {
@@ -82,12 +80,12 @@ fn start_failure(error: &StartError) -> Failure {
         | StartError::DataDir(_)
         | StartError::Key(_)
         | StartError::Seal(_)
+        | StartError::KeyAuthorities(_)
         | StartError::Keyring(_)
         | StartError::Registry(_)
         | StartError::Watch(_)
         | StartError::Tls(_)
         | StartError::LocalAddress(_)
-        | StartError::Seal(_)
         | StartError::Metadata(_) => failure,
     }
 }
