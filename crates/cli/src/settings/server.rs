@@ -129,7 +129,7 @@ impl Layers {
         let known = names.value.iter().map(|name| Algorithm::parse(name)).collect::<Option<Vec<_>>>();
         let known = known.filter(|known| !known.is_empty()).ok_or_else(|| {
             let all = Algorithm::ALL.map(Algorithm::as_str).join(", ");
-            names.origin.fault(&format!("it is one or more of {all}"))
+            names.origin.fault(&format!("it is one of {all}"))
         })?;
         Ok(Some(known))
     }

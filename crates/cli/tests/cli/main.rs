@@ -16,6 +16,7 @@ mod declared_clients;
 mod exit_codes;
 mod inspection;
 mod issuers;
+mod keys;
 mod methods;
 mod mutual_tls;
 mod process;
