@@ -45,19 +45,19 @@ impl StoredKey {
     /// The record of a new key.
     pub(super) fn seal(key: &SigningKey, times: KeyTimes, sealer: &Sealer) -> Result<Self, KeyringError> {
         let pkcs8 = key.to_pkcs8().map_err(KeyringError::Generate)?;
-        let sealed = sealer.seal(&sealed_name(key.key_id()), pkcs8.expose())?;
+        let private = sealer.seal(&sealed_name(key.key_id()), pkcs8.expose())?;
         let key_id = key.key_id().to_owned();
         Ok(Self {
             key: ScheduledKey { key_id, algorithm: key.algorithm(), times },
             jwk: key.public_jwk(),
-            sealed: URL_SAFE_NO_PAD.encode(sealed),
+            sealed: URL_SAFE_NO_PAD.encode(private),
         })
     }
 
     /// The private key.
     pub(super) fn open(&self, sealer: &Sealer) -> Result<SigningKey, Unopened> {
-        let sealed = URL_SAFE_NO_PAD.decode(&self.sealed).map_err(|_| Unopened::Base64)?;
-        let pkcs8 = sealer.open(&sealed_name(&self.key.key_id), &sealed)?;
+        let private = URL_SAFE_NO_PAD.decode(&self.sealed).map_err(|_| Unopened::Base64)?;
+        let pkcs8 = sealer.open(&sealed_name(&self.key.key_id), &private)?;
         let key = SigningKey::from_pkcs8(self.key.algorithm, pkcs8.expose())?;
         if key.key_id() == self.key.key_id { Ok(key) } else { Err(Unopened::AnotherKey) }
     }

@@ -5,7 +5,7 @@ use super::{Keyring, KeyringError, takeover};
 use crate::store::{ChangeNumber, CommitError, StoreLocation, StoreWatch, Write};
 use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::rotation::{Effect, RotationPolicy, decide};
-use jeton_proto::time::Clock;
+use jeton_proto::time::{Clock, Timestamp};
 use std::error::Error;
 use std::fmt;
 use std::path::Path;
@@ -217,7 +217,7 @@ pub(super) fn log(effect: &Effect) {
             tracing::info!(%algorithm, at_once, "a signing key is announced");
         }
         Effect::Change { key_id, times } => {
-            let active_from = times.active_from.map(|turn| turn.as_unix_seconds());
+            let active_from = times.active_from.map(Timestamp::as_unix_seconds);
             let retired = times.retired.is_some();
             tracing::info!(key_id, active_from, retired, "the times of a signing key are settled");
         }
