@@ -8,8 +8,8 @@ use crate::time::Timestamp;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use core::net::IpAddr;
 use std::fmt;
-use std::net::IpAddr;
 
 /// The most secrets of one client that are kept at the same time: the one in force, and its successor or predecessor. Each
 /// authentication compares this many, so that the time tells nothing of how many there are.

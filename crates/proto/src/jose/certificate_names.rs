@@ -4,8 +4,8 @@
 use super::der::{self, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE};
 use super::distinguished_name::{Attribute, DistinguishedName};
 use crate::issuance::TlsSubject;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
