@@ -4,6 +4,8 @@ use crate::audit::{AuditLimits, AuditLog};
 use crate::clock::SystemClock;
 use crate::declared::Unnamed;
 use crate::limits::Limits;
+use crate::server_key::ServerKey;
+use crate::store::PostgresSettings;
 use crate::throttle::Throttling;
 use crate::tls::TlsFiles;
 use jeton_proto::issuance::{InvalidPolicy, IssuancePolicy, MAX_TOKEN_LIFETIME};
@@ -52,6 +54,16 @@ pub enum AssertionAudience {
     IssuerOrTokenEndpoint,
 }
 
+/// Where clients, keys and revocations are kept.
+#[derive(Clone, Debug, Default)]
+pub enum Storage {
+    /// In a file in the data directory, for one instance.
+    #[default]
+    Embedded,
+    /// In a `PostgreSQL` database, for several instances of one issuer. They need the same [`Config::key`].
+    Postgres(PostgresSettings),
+}
+
 /// What is set for a server.
 #[derive(Clone)]
 pub struct Config {
@@ -68,6 +80,11 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// The directory of the registry and the keys.
     pub data_dir: PathBuf,
+    /// Where clients, keys and revocations are kept. Default: in the data directory.
+    pub storage: Storage,
+    /// The key under which client secrets are hashed and private keys sealed. `None`: the one in the data directory, which is made
+    /// where it is missing; several instances need one that is given to all of them.
+    pub key: Option<ServerKey>,
     /// The `aud` of tokens for clients that have no audiences of their own (RFC 9068 §3). `None`: the issuer, which
     /// stands for "the APIs of this issuer".
     pub default_audience: Option<String>,
@@ -112,6 +129,8 @@ impl Config {
             issuer: None,
             tls: None,
             data_dir: data_dir.into(),
+            storage: Storage::default(),
+            key: None,
             default_audience: None,
             signing_algorithms: vec![Algorithm::Es256],
             key_rotation_period: DEFAULT_ROTATION_PERIOD,
@@ -201,6 +220,8 @@ impl fmt::Debug for Config {
             .field("issuer", &self.issuer)
             .field("tls", &self.tls)
             .field("data_dir", &self.data_dir)
+            .field("storage", &self.storage)
+            .field("key", &self.key)
             .field("default_audience", &self.default_audience)
             .field("signing_algorithms", &self.signing_algorithms)
             .field("key_rotation_period", &self.key_rotation_period)

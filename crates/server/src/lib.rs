@@ -45,7 +45,7 @@ mod tls;
 
 pub use client_certificate::{CertificateTrust, ClientCertificate};
 pub use clock::SystemClock;
-pub use config::{AssertionAudience, Config, InvalidConfig, Listen, NoDataDir, default_data_dir};
+pub use config::{AssertionAudience, Config, InvalidConfig, Listen, NoDataDir, Storage, default_data_dir};
 pub use counters::{CounterValues, Counters};
 pub use data_dir::PrivateFileError;
 pub use declared::{
@@ -65,6 +65,9 @@ pub use remote_keys::InvalidKeyAuthorities;
 pub use server::{ServeError, Server, Sockets, StartError};
 pub use server_key::{SealError, ServerKey, ServerKeyError};
 pub use spent_assertions::{SharedSpend, SharedSpending, SpentKey};
-pub use store::{StoreError, WatchError};
+pub use store::{
+    DatabaseError, DatabasePassword, InvalidDatabase, PasswordFuture, PostgresSettings, StoreError,
+    WatchError,
+};
 pub use throttle::{InvalidRequestRate, MintPerCall, RequestRate, Throttling};
 pub use tls::{Reload, Tls, TlsError, TlsFiles};

@@ -83,8 +83,8 @@ impl Server {
         let mutual_tls = if config.tls.is_some() { MutualTls::Offered } else { MutualTls::NotOffered };
         let documents = Documents::showing(&issuer, Arc::clone(&published), mutual_tls);
         let documents = documents.map_err(StartError::Metadata)?;
-        let key = ServerKey::open(&config.data_dir)?;
-        let location = StoreLocation::DataDir(config.data_dir.clone());
+        let key = ServerKey::of(config.key.as_ref(), &config.storage, &config.data_dir)?;
+        let location = StoreLocation::of(&config.storage, &config.data_dir).map_err(RegistryError::from)?;
         let registry = Registry::over(&location, &key, Arc::clone(&config.clock))?;
         let audit = config.audit_log.path(&config.data_dir);
         let audit_clock = Arc::clone(&config.clock);

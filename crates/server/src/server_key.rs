@@ -1,8 +1,11 @@
 //! The key of a server: 32 bytes from which comes whatever keeps a secret of its registry.
 
+use crate::config::Storage;
 use crate::data_dir::{PrivateFileError, read_or_create_private};
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jeton_proto::secret::Secret;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,6 +26,36 @@ const HEADER_BYTES: usize = 1 + NONCE_LEN;
 pub struct ServerKey(Secret<[u8; KEY_BYTES]>);
 
 impl ServerKey {
+    /// The key that was given, or the one in `data_dir`, which no other instance has.
+    pub(crate) fn of(
+        given: Option<&Self>,
+        storage: &Storage,
+        data_dir: &Path,
+    ) -> Result<Self, ServerKeyError> {
+        match (given, storage) {
+            (Some(given), _) => Ok(given.clone()),
+            (None, Storage::Embedded) => Self::open(data_dir),
+            (None, Storage::Postgres(_)) => Err(ServerKeyError::NotGiven),
+        }
+    }
+
+    /// The key in a text: 64 hexadecimal digits, or base64 of 32 bytes, as `openssl rand -hex 32` and `openssl rand -base64 32` make
+    /// them. `None` for any other text.
+    #[must_use]
+    pub fn from_text(text: &Secret<String>) -> Option<Self> {
+        let text = text.expose().trim().as_bytes();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
+        if text.len() == 2 * KEY_BYTES {
+            for pair in text.chunks(2) {
+                let digit = |at: usize| pair.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+                bytes.push(u8::try_from(digit(0)? * 16 + digit(1)?).ok()?);
+            }
+        } else {
+            STANDARD.decode_vec(text, &mut bytes).ok()?;
+        }
+        Self::from_bytes(&bytes)
+    }
+
     /// Reads the key in `data_dir`, or makes it.
     pub(crate) fn open(data_dir: &Path) -> Result<Self, ServerKeyError> {
         let path = data_dir.join(KEY_FILE);
@@ -134,6 +167,12 @@ pub enum ServerKeyError {
     /// The random source of the machine failed.
     #[error("the random source failed, so no key can be made")]
     Random,
+    /// Instances that share a database need one key, which none of them makes.
+    #[error(
+        "a registry in PostgreSQL needs a server key that all instances share: 32 random bytes, made once by openssl rand -hex 32 and \
+         kept at a place that server.key names"
+    )]
+    NotGiven,
 }
 
 #[cfg(test)]
@@ -164,6 +203,26 @@ mod tests {
         }
         for length in 0..sealed.len() {
             assert!(sealer(1).open("a", &sealed[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_key_is_read_from_hexadecimal_or_base64() {
+        let read = |text: &str| ServerKey::from_text(&Secret::from(text)).map(|key| key.bytes().to_vec());
+        let hexadecimal = "00ff".repeat(16);
+        assert_eq!(read(&hexadecimal).unwrap(), [0, 255].repeat(16));
+        assert_eq!(read(&format!("{}\n", hexadecimal.to_uppercase())).unwrap(), [0, 255].repeat(16));
+        assert_eq!(read(&STANDARD.encode([7; 32])).unwrap(), [7; 32]);
+        let wrong = [
+            String::new(),
+            "0".repeat(63),
+            "0".repeat(65),
+            "g".repeat(64),
+            "é".repeat(32),
+            STANDARD.encode([7; 31]),
+        ];
+        for text in wrong {
+            assert!(read(&text).is_none(), "{text}");
         }
     }
 

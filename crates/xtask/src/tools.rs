@@ -27,6 +27,11 @@ const SYSTEM_TOOLS: &[SystemTool] = &[
         probe: &["sh", "-c", "redis-server --version && redis-cli --version"],
         packages: &["redis-server"],
     },
+    SystemTool {
+        name: "the programs of a PostgreSQL server",
+        probe: &["sh", "-c", "(command -v initdb || ls /usr/lib/postgresql/*/bin/initdb) && psql --version"],
+        packages: &["postgresql"],
+    },
     // A keyring on a bus of its own, which is not that of anybody's desktop.
     SystemTool {
         name: "dbus-daemon with dbus-send",

@@ -22,6 +22,7 @@ pub use uses::LastUses;
 pub(crate) use uses::{SecretUses, UseFlusher};
 
 use crate::clock::SystemClock;
+use crate::config::Storage;
 use crate::data_dir::{PrivateFileError, create_private_dir};
 use crate::server_key::{SealError, ServerKey, ServerKeyError};
 use crate::store::{CommitError, Expect, Extent, Kind, Record, Store, StoreError, StoreLocation, Write};
@@ -72,9 +73,22 @@ impl Registry {
     /// Opens the registry in `data_dir`, and makes the directory, the key and the file where they are missing, for
     /// the owner alone.
     pub fn open(data_dir: &Path) -> Result<Self, RegistryError> {
-        create_private_dir(data_dir)?;
-        let key = ServerKey::open(data_dir)?;
-        Self::over(&StoreLocation::DataDir(data_dir.to_owned()), &key, Arc::new(SystemClock))
+        Self::open_in(&Storage::Embedded, data_dir, None)
+    }
+
+    /// Opens the registry that a server with these settings has. What is missing is made: in `data_dir` as by [`Registry::open`], in a
+    /// database its tables. One in a database needs the key that its instances share.
+    pub fn open_in(
+        storage: &Storage,
+        data_dir: &Path,
+        key: Option<&ServerKey>,
+    ) -> Result<Self, RegistryError> {
+        match storage {
+            Storage::Embedded => create_private_dir(data_dir)?,
+            Storage::Postgres(_) => {}
+        }
+        let key = ServerKey::of(key, storage, data_dir)?;
+        Self::over(&StoreLocation::of(storage, data_dir)?, &key, Arc::new(SystemClock))
     }
 
     /// The registry that is kept at `location` under `key`.

@@ -1,19 +1,26 @@
 //! What the server keeps: records with numbered changes, in one `SQLite` file or in a database that several instances share
 //! (decision 0018). The domain is written above it, once.
 
+mod postgres;
 mod sqlite;
 mod watch;
 
+pub(crate) use postgres::Database;
+pub use postgres::{DatabaseError, DatabasePassword, InvalidDatabase, PasswordFuture, PostgresSettings};
 pub(crate) use sqlite::SqliteStore;
 pub use watch::WatchError;
 pub(crate) use watch::{Follower, StoreWatch};
 
+use crate::config::Storage;
 use crate::data_dir::PrivateFileError;
 use jeton_proto::time::Timestamp;
+use postgres::PostgresStore;
 use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+use watch::Nudge;
 
 /// For how long a removal is remembered: a reader that looked longer ago reads everything anew.
 pub(crate) const REMOVAL_REMEMBERED: Duration = Duration::from_hours(24);
@@ -139,9 +146,24 @@ pub(crate) trait Store: Send + fmt::Debug {
     /// The setting `name`, which becomes `value` if there is none.
     fn setting(&mut self, name: &str, value: &[u8]) -> Result<Vec<u8>, StoreError>;
 
+    /// Lets `nudge` be nudged soon after others have committed, where the store can hear of that, until what is returned is dropped.
+    fn listen(&self, _nudge: Nudge) -> Option<Listening> {
+        None
+    }
+
     /// Lets the store have no more than `pages` pages of its file, as a full disk would.
     #[cfg(test)]
     fn limit_pages(&mut self, pages: u32);
+}
+
+/// Hears of the commits of others until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Listening(tokio::task::AbortHandle);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Where the records are, and how to get there: each thread has a connection of its own.
@@ -149,13 +171,24 @@ pub(crate) trait Store: Send + fmt::Debug {
 pub(crate) enum StoreLocation {
     /// In the file `registry.sqlite3` of this directory.
     DataDir(PathBuf),
+    /// In a database that several instances share.
+    Postgres(Arc<Database>),
 }
 
 impl StoreLocation {
+    /// Where a server with these settings has its records. Nothing is opened yet.
+    pub(crate) fn of(storage: &Storage, data_dir: &Path) -> Result<Self, StoreError> {
+        match storage {
+            Storage::Embedded => Ok(Self::DataDir(data_dir.to_owned())),
+            Storage::Postgres(settings) => Ok(Self::Postgres(Arc::new(Database::new(settings)?))),
+        }
+    }
+
     /// Opens the store, makes it where there is none, and brings its schema up to date.
     pub(crate) fn open(&self) -> Result<Box<dyn Store>, StoreError> {
         match self {
             Self::DataDir(data_dir) => Ok(Box::new(SqliteStore::open(data_dir)?)),
+            Self::Postgres(database) => Ok(Box::new(PostgresStore::open(database)?)),
         }
     }
 }
@@ -195,6 +228,9 @@ pub enum StoreError {
         /// What the database said.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The database cannot be talked to at all.
+    #[error(transparent)]
+    Unusable(#[from] DatabaseError),
     /// The database was made by a newer version.
     #[error(
         "the registry {place} has version {version}, this program knows {known} at most; use the newer program"
@@ -214,5 +250,8 @@ pub(crate) fn sqlite_path(data_dir: &Path) -> PathBuf {
     data_dir.join("registry.sqlite3")
 }
 
+#[cfg(test)]
+#[path = "../../../../testdata/foreign/postgresql.rs"]
+pub(crate) mod postgresql;
 #[cfg(test)]
 mod tests;

@@ -1,21 +1,65 @@
 //! What every store keeps to.
 
+use super::postgresql::{self, Postgres};
 use super::*;
 
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
+
+/// An empty store somewhere, until it is dropped.
+struct Place {
+    location: StoreLocation,
+    _kept: Box<dyn std::any::Any>,
+}
+
+impl Place {
+    fn file() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { location: StoreLocation::DataDir(dir.path().to_owned()), _kept: Box::new(dir) }
+    }
+
+    fn database() -> Self {
+        let postgres = Postgres::start();
+        let settings = PostgresSettings {
+            password: Some(Arc::new(postgresql::password())),
+            ..PostgresSettings::new(postgres.url())
+        };
+        let location = StoreLocation::Postgres(Arc::new(Database::new(&settings).unwrap()));
+        Self { location, _kept: Box::new(postgres) }
+    }
+
+    /// Two connections.
+    fn pair(&self) -> Pair {
+        Pair { one: self.location.open().unwrap(), two: self.location.open().unwrap() }
+    }
+}
 
 /// A store that two connections look at.
 struct Pair {
     one: Box<dyn Store>,
     two: Box<dyn Store>,
-    _dir: tempfile::TempDir,
 }
 
-fn pair() -> Pair {
-    let dir = tempfile::tempdir().unwrap();
-    let location = StoreLocation::DataDir(dir.path().to_owned());
-    Pair { one: location.open().unwrap(), two: location.open().unwrap(), _dir: dir }
+/// Every store keeps to the same.
+macro_rules! on_both_stores {
+    ($($test:ident),* $(,)?) => {
+        mod in_a_file {
+            $(#[test] fn $test() { super::$test(&super::Place::file()); })*
+        }
+        mod in_a_database {
+            $(#[test] fn $test() { super::$test(&super::Place::database()); })*
+        }
+    };
 }
+
+on_both_stores!(
+    what_was_committed_is_read_by_others_from_there_on,
+    one_conflict_leaves_everything_as_it_was,
+    of_many_who_build_on_one_change_one_succeeds,
+    what_has_expired_is_purged_and_removals_are_remembered_for_a_while,
+    there_are_bounds,
+    a_setting_is_what_was_set_first,
+    nobody_sees_a_part_of_a_commit,
+);
 
 fn put(kind: Kind, id: &str, body: &str, expect: Expect) -> Write {
     Write { kind, id: id.to_owned(), body: Some(body.to_owned()), expires_at: None, expect }
@@ -29,9 +73,8 @@ fn bodies(changes: &Changes) -> Vec<(&str, Option<&str>)> {
     changes.records.iter().map(|record| (record.id.as_str(), record.body.as_deref())).collect()
 }
 
-#[test]
-fn what_was_committed_is_read_by_others_from_there_on() {
-    let Pair { mut one, mut two, _dir } = pair();
+fn what_was_committed_is_read_by_others_from_there_on(place: &Place) {
+    let Pair { mut one, mut two } = place.pair();
     let start = two.changes(ChangeNumber(0)).unwrap();
     assert_eq!((start.extent, start.records.len()), (Extent::Everything, 0));
     let first = one.commit(&[put(Kind::Client, "a", "1", Expect::Absent)], NOW).unwrap();
@@ -48,9 +91,8 @@ fn what_was_committed_is_read_by_others_from_there_on() {
     assert_eq!(bodies(&two.changes(ChangeNumber(0)).unwrap()), [("a", Some("2"))]);
 }
 
-#[test]
-fn one_conflict_leaves_everything_as_it_was() {
-    let Pair { mut one, mut two, _dir } = pair();
+fn one_conflict_leaves_everything_as_it_was(place: &Place) {
+    let Pair { mut one, mut two } = place.pair();
     let first = one.commit(&[put(Kind::Client, "a", "1", Expect::Absent)], NOW).unwrap();
     let before = two.changes(ChangeNumber(0)).unwrap();
     for expect in [Expect::Absent, Expect::Change(ChangeNumber(first.0 + 1)), Expect::Change(ChangeNumber(0))]
@@ -71,17 +113,14 @@ fn one_conflict_leaves_everything_as_it_was() {
     assert_eq!(two.record(Kind::Client, "a").unwrap().unwrap().body.as_deref(), Some("4"));
 }
 
-#[test]
-fn of_many_who_build_on_one_change_one_succeeds() {
-    let dir = tempfile::tempdir().unwrap();
-    let location = StoreLocation::DataDir(dir.path().to_owned());
+fn of_many_who_build_on_one_change_one_succeeds(place: &Place) {
+    let location = &place.location;
     let mut store = location.open().unwrap();
     let mut change = store.commit(&[put(Kind::Client, "a", "0", Expect::Absent)], NOW).unwrap();
     for round in 0..10 {
         let winners: Vec<ChangeNumber> = std::thread::scope(|scope| {
             let racers: Vec<_> = (0..8)
                 .map(|racer| {
-                    let location = location.clone();
                     scope.spawn(move || {
                         let body = format!("{round}-{racer}");
                         let write = put(Kind::Client, "a", &body, Expect::Change(change));
@@ -96,9 +135,8 @@ fn of_many_who_build_on_one_change_one_succeeds() {
     }
 }
 
-#[test]
-fn what_has_expired_is_purged_and_removals_are_remembered_for_a_while() {
-    let Pair { mut one, mut two, _dir } = pair();
+fn what_has_expired_is_purged_and_removals_are_remembered_for_a_while(place: &Place) {
+    let Pair { mut one, mut two } = place.pair();
     let start = two.changes(ChangeNumber(0)).unwrap().through;
     let end = NOW.saturating_add(Duration::from_secs(60));
     let short = Write { expires_at: Some(end), ..put(Kind::Revocation, "short", "1", Expect::Anything) };
@@ -116,9 +154,8 @@ fn what_has_expired_is_purged_and_removals_are_remembered_for_a_while() {
     assert_eq!(two.changes(told.through).unwrap().extent, Extent::Since);
 }
 
-#[test]
-fn there_are_bounds() {
-    let Pair { mut one, mut two, _dir } = pair();
+fn there_are_bounds(place: &Place) {
+    let Pair { mut one, mut two } = place.pair();
     let keys = |from: u64, through: u64| -> Vec<Write> {
         (from..=through).map(|at| put(Kind::SigningKey, &at.to_string(), "k", Expect::Absent)).collect()
     };
@@ -133,11 +170,48 @@ fn there_are_bounds() {
     assert_eq!(one.changes(ChangeNumber(0)).unwrap().records.len() as u64, most);
 }
 
-#[test]
-fn a_setting_is_what_was_set_first() {
-    let Pair { mut one, mut two, _dir } = pair();
+fn a_setting_is_what_was_set_first(place: &Place) {
+    let Pair { mut one, mut two } = place.pair();
     assert_eq!(one.setting("name", b"first").unwrap(), b"first");
     assert_eq!(two.setting("name", b"second").unwrap(), b"first");
+}
+
+/// Each commit writes the same number to all records: whoever looks sees one number, and a later look none that is less.
+fn nobody_sees_a_part_of_a_commit(place: &Place) {
+    const IDS: [&str; 3] = ["a", "b", "c"];
+    let writer = |from: u32| {
+        let mut store = place.location.open().unwrap();
+        move || {
+            for round in from..from + 40 {
+                let body = round.to_string();
+                let writes = IDS.map(|id| put(Kind::Client, id, &body, Expect::Anything));
+                store.commit(&writes, NOW).unwrap();
+            }
+        }
+    };
+    let mut reader = place.location.open().unwrap();
+    std::thread::scope(|scope| {
+        let writers = [scope.spawn(writer(0)), scope.spawn(writer(1000))];
+        let (mut through, mut seen) = (ChangeNumber(0), std::collections::BTreeMap::new());
+        loop {
+            let ended = writers.iter().all(std::thread::ScopedJoinHandle::is_finished);
+            let changes = reader.changes(through).unwrap();
+            assert!(changes.through >= through);
+            through = changes.through;
+            for record in changes.records {
+                assert!(record.change <= through, "what is newer than the look says it is");
+                seen.insert(record.id, record.body.unwrap());
+            }
+            let mut bodies: Vec<&String> = seen.values().collect();
+            bodies.dedup();
+            assert!(bodies.len() <= 1 && (seen.is_empty() || seen.len() == IDS.len()), "{seen:?}");
+            if ended {
+                break;
+            }
+        }
+        let last = &reader.changes(ChangeNumber(0)).unwrap().records[0].body;
+        assert_eq!(last.as_ref(), seen.get("a"), "nothing was missed");
+    });
 }
 
 #[test]

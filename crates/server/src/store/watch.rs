@@ -4,13 +4,13 @@
 //! never waits for the store. A failed authentication asks for one look more: a client that was added a moment ago
 //! works at once. All who fail at the same time share that look, and there are at most fifty a second.
 
-use super::{ChangeNumber, Changes, Extent, Store, StoreError};
+use super::{ChangeNumber, Changes, Extent, Listening, Store, StoreError};
 use jeton_proto::time::{Clock, Timestamp};
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -35,9 +35,25 @@ pub(crate) trait Follower: Send + Sync + fmt::Debug {
 pub(crate) struct StoreWatch {
     shared: Arc<Shared>,
     /// Taken when this is dropped, which is how the thread knows.
-    nudge: Option<SyncSender<()>>,
+    nudge: Option<Arc<SyncSender<()>>>,
     thread: Option<JoinHandle<()>>,
     looks_done: watch::Receiver<u64>,
+    /// Where the store can hear of what others commit.
+    _listening: Option<Listening>,
+}
+
+/// Asks a watch for a look, from anywhere and without a wait.
+#[derive(Clone, Debug)]
+pub(crate) struct Nudge(Weak<SyncSender<()>>);
+
+impl Nudge {
+    /// Asks for a look soon. A watch that has ended does nothing.
+    pub(crate) fn now(&self) {
+        if let Some(nudge) = self.0.upgrade() {
+            // When the channel is full, the look that was asked for has not begun, so it will do.
+            let _asked = nudge.try_send(());
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -56,13 +72,15 @@ impl StoreWatch {
         let seen = look(store.as_mut(), &followers, ChangeNumber(0))?;
         let shared = Arc::new(Shared { looks_begun: AtomicU64::new(0), readable: AtomicBool::new(true) });
         let (nudge, nudged) = sync_channel(1);
+        let nudge = Arc::new(nudge);
+        let listening = store.listen(Nudge(Arc::downgrade(&nudge)));
         let (done, looks_done) = watch::channel(0);
         let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new().name("jeton-registry".to_owned()).spawn(move || {
             let watcher = Watcher { store, followers, seen, clock, purge_at: Timestamp::EPOCH };
             keep_watch(watcher, &of_thread, &nudged, &done);
         })?;
-        Ok(Self { shared, nudge: Some(nudge), thread: Some(thread), looks_done })
+        Ok(Self { shared, nudge: Some(nudge), thread: Some(thread), looks_done, _listening: listening })
     }
 
     /// Whether the last look could read the store. If not, the token path goes on with what was read before.
