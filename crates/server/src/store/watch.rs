@@ -47,6 +47,11 @@ pub(crate) struct StoreWatch {
 pub(crate) struct Nudge(Weak<SyncSender<()>>);
 
 impl Nudge {
+    /// For the one who receives from `nudge`, while that is held.
+    pub(crate) fn of(nudge: &Arc<SyncSender<()>>) -> Self {
+        Self(Arc::downgrade(nudge))
+    }
+
     /// Asks for a look soon. A watch that has ended does nothing.
     pub(crate) fn now(&self) {
         if let Some(nudge) = self.0.upgrade() {
@@ -73,7 +78,7 @@ impl StoreWatch {
         let shared = Arc::new(Shared { looks_begun: AtomicU64::new(0), readable: AtomicBool::new(true) });
         let (nudge, nudged) = sync_channel(1);
         let nudge = Arc::new(nudge);
-        let listening = store.listen(Nudge(Arc::downgrade(&nudge)));
+        let listening = store.listen(Nudge::of(&nudge));
         let (done, looks_done) = watch::channel(0);
         let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new().name("jeton-registry".to_owned()).spawn(move || {

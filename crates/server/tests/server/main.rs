@@ -19,8 +19,11 @@ mod connections;
 mod crowds;
 mod foreign_clients;
 mod hostile;
+mod instances;
 mod log;
 mod negative;
+#[path = "../../../../testdata/foreign/postgresql.rs"]
+mod postgresql;
 mod rotations;
 mod throttling;
 mod tls;

@@ -306,7 +306,7 @@ impl Front {
 
 /// Those of `rows` that were not there.
 async fn insert(client: &Client, rows: &BTreeMap<Key, Timestamp>) -> Result<HashSet<Key>, Fault> {
-    let keys: Vec<&[u8]> = rows.keys().map(|key| key.as_slice()).collect();
+    let keys: Vec<&[u8]> = rows.keys().map(Key::as_slice).collect();
     let ends: Vec<i64> =
         rows.values().map(|end| i64::try_from(end.as_unix_millis()).unwrap_or(i64::MAX)).collect();
     let statement = "INSERT INTO jeton.spent_assertion (key, usable_until_ms) SELECT * FROM unnest($1, $2)

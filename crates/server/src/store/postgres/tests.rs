@@ -210,3 +210,29 @@ fn one_who_dies_in_a_commit_leaves_nothing_and_holds_nobody() {
     store.commit(&[write("a", "1")], NOW).unwrap();
     assert!(store.record(Kind::Client, "half").unwrap().is_none());
 }
+
+#[test]
+fn a_commit_is_heard_of_by_others() {
+    let postgres = Postgres::start();
+    let mut store = PostgresStore::open(&database(&settings(&postgres))).unwrap();
+    let (sender, nudged) = std::sync::mpsc::sync_channel(1);
+    let sender = Arc::new(sender);
+    let hears = || nudged.recv_timeout(Duration::from_secs(60)).unwrap();
+    let listening = store.listen(Nudge::of(&sender)).unwrap();
+    hears();
+    for round in 0..3 {
+        store.commit(&[write("a", &round.to_string())], NOW).unwrap();
+        hears();
+    }
+    let listeners = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
+    postgres.sql(&format!("SELECT pg_terminate_backend(pid) {listeners}"));
+    hears();
+    store.commit(&[write("a", "again")], NOW).unwrap();
+    hears();
+    drop(listening);
+    let patience = Instant::now() + Duration::from_secs(60);
+    while postgres.sql(&format!("SELECT count(*) {listeners}")) != "0" {
+        assert!(Instant::now() < patience, "the connection that listens outlives its reader");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
