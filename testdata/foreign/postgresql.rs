@@ -245,7 +245,7 @@ fn other_user() -> Option<(u32, u32)> {
         let mut numbers = line.split(':');
         Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
     };
-    Some(of("postgres").or_else(|| of("nobody")).expect("there is a user nobody"))
+    Some(of("postgres").or_else(|| of("nobody")).unwrap())
 }
 
 /// Where the programs are: the newest of Debian's, or those in the path.
@@ -260,5 +260,5 @@ fn programs() -> PathBuf {
         number.unwrap_or_default()
     };
     let newest = dirs.into_iter().max_by_key(|dir| version(dir));
-    newest.expect("PostgreSQL is missing: run `cargo xtask setup`")
+    newest.unwrap_or_else(|| panic!("PostgreSQL is missing: run `cargo xtask setup`"))
 }

@@ -13,6 +13,7 @@ mod keys;
 mod operations;
 mod profile;
 mod refusal;
+mod storage;
 
 pub(crate) use cache::{
     CacheArgs, CacheCommand, CacheCommandArgs, CachePlaceArgs, ClearCacheArgs, ListCacheArgs, ShowCacheArgs,
@@ -29,6 +30,7 @@ pub(crate) use operations::{
     AuditCommand, AuditCommandArgs, AuditPlaceArgs, ExplainArgs, OperationsArgs, VerifyAuditArgs,
 };
 pub(crate) use profile::{CheckProfilesArgs, ListProfilesArgs, ProfileCommand, ProfileCommandArgs};
+pub(crate) use storage::StorageArgs;
 
 use crate::exit_code;
 use crate::output::Format;
@@ -124,6 +126,8 @@ pub(crate) struct ServerArgs {
     /// Where keys and clients are kept [env: JETON_SERVER_DATA_DIR; default: jeton in $XDG_DATA_HOME or ~/.local/share]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,
+    #[command(flatten)]
+    pub(crate) storage: StorageArgs,
     /// The audience of tokens of clients without one of their own [env: JETON_SERVER_DEFAULT_AUDIENCE; default: the issuer]
     #[arg(long, value_name = "URI")]
     pub(crate) default_audience: Option<String>,

@@ -16,7 +16,7 @@ pub use faults::settings_faults;
 pub(crate) use profile::{ClientLayers, ProfileName, ProfileSummary};
 pub(crate) use secrets::{ReadAhead, Secrets};
 pub(crate) use section::CLIENT_VARIABLES;
-pub(crate) use server::ListenAddress;
+pub(crate) use server::{Keeping, ListenAddress};
 
 use crate::args::GlobalArgs;
 use crate::exit_code::ExitCode;

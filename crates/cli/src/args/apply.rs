@@ -1,5 +1,6 @@
 //! What `jeton apply` and `jeton drift` take.
 
+use super::StorageArgs;
 use crate::output::Format;
 use clap::Args;
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ pub(crate) struct FilesArgs {
     /// Where keys and clients are kept [env: JETON_SERVER_DATA_DIR; default: jeton in $XDG_DATA_HOME or ~/.local/share]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,
+    #[command(flatten)]
+    pub(crate) storage: StorageArgs,
     /// Under which name the files manage their clients: two directories for one server have two names
     #[arg(long, value_name = "NAME", default_value = "files")]
     pub(crate) manager: String,

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &ApplyArgs, layers: &Layers) -> Result<ExitCode, Failure
     };
     let declared = read(&args.files)?;
     let presence = if args.plan { Presence::Wanted } else { Presence::Made };
-    let opened = open(layers, args.files.data_dir.as_deref(), presence)?;
+    let opened = open(layers, &args.files.storage, args.files.data_dir.as_deref(), presence)?;
     if args.plan {
         let plan = opened.registry.plan(&declared, &terms).map_err(|error| failure(&error, &opened))?;
         tell(&plan, &opened, args.files.output, "would change")?;
@@ -49,7 +49,7 @@ pub(crate) fn drift(args: &DriftArgs, layers: &Layers) -> Result<ExitCode, Failu
         unnamed: Unnamed::Removed,
     };
     let declared = read(&args.files)?;
-    let opened = open(layers, args.files.data_dir.as_deref(), Presence::Wanted)?;
+    let opened = open(layers, &args.files.storage, args.files.data_dir.as_deref(), Presence::Wanted)?;
     let plan = opened.registry.plan(&declared, &terms).map_err(|error| failure(&error, &opened))?;
     tell(&plan, &opened, args.files.output, "not as the files say")?;
     Ok(difference(&plan))
@@ -95,7 +95,7 @@ fn tell(plan: &Plan, opened: &OpenRegistry<'_>, format: Format, what: &str) -> R
         Format::Text => output::result(plan.changes.iter().map(text).collect::<String>()),
         Format::Json => {
             let changes: Vec<_> = plan.changes.iter().map(document).collect();
-            output::json(&json!({ "data_dir": opened.place(), "changes": changes, "kept": plan.kept }))
+            output::json(&json!({ (opened.member()): opened.place(), "changes": changes, "kept": plan.kept }))
         }
     }
 }

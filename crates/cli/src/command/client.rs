@@ -20,7 +20,7 @@ use serde_json::json;
 /// Does what is asked, and says in which data directory.
 pub(crate) async fn run(args: &ClientCommandArgs, layers: &Layers) -> Result<(), Failure> {
     let format = args.output;
-    let open = |presence| open(layers, args.data_dir.as_deref(), presence);
+    let open = |presence| open(layers, &args.storage, args.data_dir.as_deref(), presence);
     match &args.command {
         ClientCommand::Add(added) => add::run(added, || open(Presence::Made), format),
         ClientCommand::List => listing::list(&open(Presence::Wanted)?, format),
@@ -77,7 +77,7 @@ fn change(
         Format::Json => output::json(&json!({
             "client_id": client_id,
             "status": what,
-            "data_dir": opened.place(),
+            (opened.member()): opened.place(),
         })),
     }
 }

@@ -1,12 +1,12 @@
 //! The registry of clients, for the commands that administer it.
 
 use super::audit::{actor, tell};
+use crate::args::StorageArgs;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
-use crate::settings::Layers;
+use crate::settings::{Keeping, Layers};
 use jeton_server::audit::{Act, Event};
 use jeton_server::{Registry, RegistryError};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a running server may take to see a change. A command that takes something away ends after that, so that
@@ -32,24 +32,25 @@ pub(super) enum Presence {
 pub(super) struct OpenRegistry<'a> {
     layers: &'a Layers,
     pub(super) registry: Registry,
-    pub(super) data_dir: PathBuf,
+    keeping: Keeping,
 }
 
 /// Opens the registry that flag and settings name. The one way of all commands to it.
 pub(super) fn open<'a>(
     layers: &'a Layers,
+    storage: &StorageArgs,
     data_dir: Option<&str>,
     presence: Presence,
 ) -> Result<OpenRegistry<'a>, Failure> {
-    let data_dir = layers.data_dir(data_dir)?;
-    if presence == Presence::Wanted && !data_dir.exists() {
-        let message = format!("there is no data directory {}", data_dir.display());
+    let keeping = layers.keeping(storage, data_dir)?;
+    if presence == Presence::Wanted && !keeping.is_there() {
+        let message = format!("there is no data directory {}", keeping.place());
         return Err(Failure::new(ExitCode::Other, message).hint(
             "name the one of the server by --data-dir, or add a first client by: jeton client add NAME",
         ));
     }
-    let registry = Registry::open(&data_dir).map_err(|error| failure(&error, &data_dir.display()))?;
-    Ok(OpenRegistry { layers, registry, data_dir })
+    let registry = keeping.registry().map_err(|error| failure(&error, &keeping.place()))?;
+    Ok(OpenRegistry { layers, registry, keeping })
 }
 
 impl OpenRegistry<'_> {
@@ -60,17 +61,22 @@ impl OpenRegistry<'_> {
 
     /// Tells the audit log what was done to clients.
     pub(super) fn tell_all(&self, acts: &[Act<'_>]) -> Result<(), Failure> {
-        tell(self.layers, &self.data_dir, acts)
+        tell(self.layers, &self.keeping.data_dir, acts)
     }
 
     /// Where it is, as it is told.
     pub(super) fn place(&self) -> String {
-        self.data_dir.display().to_string()
+        self.keeping.place()
+    }
+
+    /// The member of a JSON document that tells it.
+    pub(super) fn member(&self) -> &'static str {
+        self.keeping.member()
     }
 
     /// The failure of something that was done with it.
     pub(super) fn failure(&self, error: &RegistryError) -> Failure {
-        failure(error, &self.data_dir.display())
+        failure(error, &self.place())
     }
 }
 

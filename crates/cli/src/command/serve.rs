@@ -7,15 +7,21 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::notify;
 use crate::output;
-use crate::settings::Layers;
-use jeton_server::{Config, Server, Sockets, StartError};
+use crate::settings::{Keeping, Layers};
+use jeton_server::{Config, Server, Sockets, StartError, Storage};
 
 /// Serves until SIGINT or SIGTERM, then answers what was begun and ends.
 pub(crate) async fn run(args: &ServerArgs, layers: &Layers) -> Result<(), Failure> {
     let config = layers.server(args)?;
+    let Keeping { storage, key, .. } = layers.keeping(&args.storage, args.data_dir.as_deref())?;
+    let config = Config { storage, key, ..config };
     let mut interrupt = Interrupt::catch()?;
     let sockets = activation::sockets()?;
     let data_dir = config.data_dir.clone();
+    let database = match &config.storage {
+        Storage::Embedded => None,
+        Storage::Postgres(settings) => settings.place().ok(),
+    };
     let (server, clients) = start(sockets, config).await?;
     let addresses = server.local_addrs().iter().map(ToString::to_string);
     output::note(&format!(
@@ -25,11 +31,13 @@ pub(crate) async fn run(args: &ServerArgs, layers: &Layers) -> Result<(), Failur
         server.token_endpoint(),
         data_dir.display(),
     ));
-    if clients == 0 {
-        output::note(&format!(
+    match database {
+        Some(place) => output::note(&format!("registry        {place}")),
+        None if clients == 0 => output::note(&format!(
             "hint: add one by: jeton client add NAME --scope \"SCOPES\" --data-dir {}",
             data_dir.display()
-        ));
+        )),
+        None => {}
     }
     let metrics: Vec<_> = server.metrics_addrs().iter().map(ToString::to_string).collect();
     if !metrics.is_empty() {

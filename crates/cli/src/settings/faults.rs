@@ -4,7 +4,7 @@ use super::Layers;
 use super::file::SettingsFile;
 use crate::args::{
     CacheArgs, ClientArgs, ClientsDirArgs, CredentialArgs, IdentityArgs, NetworkArgs, OperationsArgs,
-    ServerArgs, ThrottlingArgs,
+    ServerArgs, StorageArgs, ThrottlingArgs,
 };
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -87,6 +87,7 @@ impl ClientArgs {
 
 fn server_without_flags() -> ServerArgs {
     ServerArgs {
+        storage: StorageArgs::default(),
         listen: None,
         issuer: None,
         // Without it the directory of this user would be looked for in the environment.

@@ -1,7 +1,10 @@
 //! The settings of `jeton serve`, and the data directory of `jeton client`.
 
+mod keeping;
 mod operations;
 mod throttling;
+
+pub(crate) use keeping::Keeping;
 
 use super::{Found, Layers, Name, Origin, found};
 use crate::args::{ClientsDirArgs, ServerArgs};
@@ -53,9 +56,11 @@ const UNNAMED_CLIENTS: Name = Name {
 };
 
 impl Layers {
-    /// The settings of a server.
+    /// The settings of a server, without its key and its database: see [`Layers::keeping`].
     pub(crate) fn server(&self, args: &ServerArgs) -> Result<Config, Failure> {
         let file = &self.file.content.server;
+        // Read by whoever starts the server: what is only checked reads no secret.
+        self.keeping_settings(&args.storage)?;
         let mut config = Config::new(self.data_dir(args.data_dir.as_deref())?);
         if let Some(found) = self.text(&LISTEN, args.listen.as_deref(), file.listen.as_ref())? {
             config.listen = found.parse::<ListenAddress>()?.0;

@@ -12,6 +12,7 @@ mod calls;
 #[path = "../../../../testdata/canary.rs"]
 mod canary;
 mod client_secrets;
+mod database;
 mod declared_clients;
 mod exit_codes;
 mod inspection;
@@ -19,6 +20,8 @@ mod issuers;
 mod keys;
 mod methods;
 mod mutual_tls;
+#[path = "../../../../testdata/foreign/postgresql.rs"]
+mod postgresql;
 mod process;
 mod profile_check;
 mod profiles;

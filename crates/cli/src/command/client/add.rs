@@ -25,7 +25,7 @@ pub(super) fn run<'a>(
     flags.put_on(&mut settings, &mut credentials);
     let opened = open()?;
     let mut document = rendering::settings(&settings);
-    rendering::set(&mut document, "data_dir", json!(opened.place()));
+    rendering::set(&mut document, opened.member(), json!(opened.place()));
     let told = |what: &str| {
         output::note(&format!("client {} added in {}; {what}", settings.client_id, opened.place()));
     };

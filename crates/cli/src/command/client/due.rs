@@ -56,7 +56,7 @@ pub(super) fn run<'a>(
                     document
                 })
                 .collect();
-            output::json(&json!({ "data_dir": opened.place(), "due": due }))
+            output::json(&json!({ (opened.member()): opened.place(), "due": due }))
         }
     }
 }

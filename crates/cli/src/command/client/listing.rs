@@ -27,7 +27,7 @@ pub(super) fn list(opened: &OpenRegistry<'_>, format: Format) -> Result<(), Fail
                 rendering::record(record, uses, now)
             });
             let clients: Vec<_> = clients.collect();
-            output::json(&json!({ "data_dir": opened.place(), "clients": clients }))
+            output::json(&json!({ (opened.member()): opened.place(), "clients": clients }))
         }
     }
 }

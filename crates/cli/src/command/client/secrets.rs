@@ -33,7 +33,7 @@ pub(super) fn rotate<'a>(
         "client_id": args.name,
         "secret_name": rotated.name,
         "overlap_seconds": overlap.0.as_secs(),
-        "data_dir": opened.place(),
+        (opened.member()): opened.place(),
     });
     if let Err(failure) = handover.hand_over(&rotated.secret, &mut document) {
         // Nobody has the secret, and nobody can have it any more.
@@ -98,7 +98,7 @@ pub(super) fn revoke(args: &RevokeArgs, opened: &OpenRegistry<'_>, format: Forma
         Format::Json => output::json(&json!({
             "client_id": args.name,
             "secret_name": args.secret_name,
-            "data_dir": opened.place(),
+            (opened.member()): opened.place(),
         })),
     }
 }
@@ -112,6 +112,6 @@ pub(super) fn hash(
     let digest = opened.registry.hash(secret);
     match format {
         Format::Text => output::line(&digest),
-        Format::Json => output::json(&json!({ "digest": digest, "data_dir": opened.place() })),
+        Format::Json => output::json(&json!({ "digest": digest, (opened.member()): opened.place() })),
     }
 }

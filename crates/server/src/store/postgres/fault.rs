@@ -97,7 +97,7 @@ impl Fault {
 
     /// What is told of it.
     pub(super) fn error(self, place: &str) -> StoreError {
-        let place = place.to_owned();
+        let place = format!("in {place}");
         match self.kind {
             FaultKind::NewerSchema(version) => {
                 StoreError::NewerSchema { place, version, known: super::schema::VERSION }

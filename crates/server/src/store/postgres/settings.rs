@@ -128,6 +128,14 @@ impl PostgresSettings {
         Self { url: url.into(), password: None }
     }
 
+    /// Where that is, for people: the database and its hosts.
+    ///
+    /// # Errors
+    /// When the URL leads nowhere, or has a password in it.
+    pub fn place(&self) -> Result<String, InvalidDatabase> {
+        self.check().map(|target| target.place)
+    }
+
     /// What the URL says.
     pub(super) fn check(&self) -> Result<Target, InvalidDatabase> {
         let parts = Parts::of(&self.url)?;
@@ -216,7 +224,7 @@ fn is_this_machine(host: &Host) -> bool {
     }
 }
 
-/// `database DB at HOST:PORT`, which is all of the settings that a message shows.
+/// `the database DB at HOST:PORT`, which is all of the settings that a message shows.
 fn place(config: &Config) -> String {
     let ports = config.get_ports();
     let hosts = config.get_hosts().iter().enumerate().map(|(at, host)| {
@@ -228,7 +236,7 @@ fn place(config: &Config) -> String {
     });
     let hosts = hosts.collect::<Vec<_>>().join(",");
     let database = config.get_dbname().or(config.get_user()).unwrap_or("of this user");
-    printable(&format!("in the database {database} at {hosts}"))
+    printable(&format!("the database {database} at {hosts}"))
 }
 
 #[cfg(test)]
@@ -244,8 +252,8 @@ mod tests {
         let tls = Transport::Tls { authorities: None };
         let with_file = Transport::Tls { authorities: Some("/etc/my ca.pem".into()) };
         for (url, transport, place) in [
-            ("postgresql://jeton@db.example/auth", &tls, "in the database auth at db.example:5432"),
-            ("postgres://jeton@a,b:6000/auth", &tls, "in the database auth at a:5432,b:6000"),
+            ("postgresql://jeton@db.example/auth", &tls, "the database auth at db.example:5432"),
+            ("postgres://jeton@a,b:6000/auth", &tls, "the database auth at a:5432,b:6000"),
             (
                 "postgresql://u@db/auth?sslmode=verify-full&sslrootcert=%2Fetc/my%20ca.pem",
                 &with_file,
@@ -280,7 +288,7 @@ mod tests {
             ("postgresql://u@db/auth?sslmode=disable", InvalidDatabase::PlainToAnotherMachine),
             ("postgresql://u@localhost,db/auth?sslmode=disable", InvalidDatabase::PlainToAnotherMachine),
         ] {
-            let refused = check(url).map(|target| target.place).unwrap_err();
+            let refused = PostgresSettings::new(url).place().unwrap_err();
             assert_eq!(refused, expected, "{url}");
             assert!(!refused.to_string().contains("canary"));
             assert!(!format!("{:?}", PostgresSettings::new(url)).contains("canary"), "{url}");

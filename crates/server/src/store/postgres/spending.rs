@@ -182,7 +182,7 @@ impl Front {
                     if taken == 0 {
                         return;
                     }
-                    self.spend(batch.drain(..).collect()).await;
+                    self.spend(std::mem::take(&mut batch)).await;
                 }
                 () = tokio::time::sleep(wait) => self.upkeep().await,
             }

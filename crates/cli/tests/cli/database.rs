@@ -1,0 +1,120 @@
+//! `jeton serve` and `jeton client` over `PostgreSQL`.
+
+use crate::postgresql::{self, Postgres};
+use crate::process::{Home, Running, Server, eventually};
+use rustix::process::Signal;
+use std::time::Duration;
+
+const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// A home whose settings file names the database.
+fn home(postgres: &Postgres) -> Home {
+    let home = Home::new();
+    home.write_secret("password", postgresql::PASSWORD);
+    home.write_secret("key", KEY);
+    let file = format!(
+        "[server]\ndatabase = \"{}\"\ndatabase_password = \"file:../../password\"\nkey = \"file:../../key\"\n",
+        postgres.url()
+    );
+    home.write(".config/jeton/jeton.toml", &file);
+    home
+}
+
+#[test]
+fn instances_share_clients_that_are_added_beside_them() {
+    let mut postgres = Postgres::start();
+    let homes = [home(&postgres), home(&postgres)];
+    let servers = homes.each_ref().map(|home| Server::start(home, &[], &[]));
+    let home = &homes[0];
+    let added = home.run(&["client", "add", "billing", "--scope", "a"]);
+    let secret = added.done().trim_end().to_owned();
+    let place = "the database jeton at 127.0.0.1:";
+    assert!(added.stderr.contains(place), "{added}");
+    assert!(!home.path().join(".local/share/jeton/registry.sqlite3").exists());
+    let token = |server: &Server| {
+        let token_url = server.token_url();
+        let variables = [("JETON_TOKEN_URL", token_url.as_str()), ("JETON_CLIENT_SECRET", &secret)];
+        homes[1].run_with(&variables, &["token", "--no-cache", "--client-id", "billing"])
+    };
+    for server in &servers {
+        token(server).done();
+    }
+    postgres.kill();
+    for server in &servers {
+        token(server).done();
+    }
+    let away = home.run(&["client", "add", "other"]);
+    away.failed(5, &["the registry in the database jeton at", "cannot be reached"]);
+    assert!(!away.stderr.contains("canary"), "{away}");
+    postgres.restart();
+    let listed = home.run(&["client", "--output", "json", "list"]).json();
+    assert!(listed["database"].as_str().unwrap().contains(place), "{listed}");
+    assert_eq!(listed["clients"].as_array().unwrap().len(), 1, "{listed}");
+    let removed = home.run(&["client", "remove", "billing"]);
+    removed.done();
+    eventually("the removal", || servers.iter().all(|server| token(server).code == 3));
+    for server in servers {
+        let (code, said) = server.end();
+        assert!(code == 0 && !said.contains("canary"), "{code}: {said}");
+    }
+}
+
+#[test]
+fn a_database_is_named_without_secrets_and_with_a_key() {
+    let postgres = Postgres::start();
+    let home = home(&postgres);
+    let list = |variables: &[(&str, &str)]| home.run_with(variables, &["client", "list"]);
+    let url = postgres.url();
+    let with_password = url.replace("jeton@", "jeton:canary@");
+    list(&[("JETON_SERVER_DATABASE", &with_password)]).failed(
+        5,
+        &["JETON_SERVER_DATABASE: the url of the database must have no password", "database_password"],
+    );
+    list(&[("JETON_SERVER_DATABASE", "postgresql://u@db.example/auth?sslmode=disable")])
+        .failed(5, &["sslmode=disable is for a database on this machine"]);
+    list(&[("JETON_SERVER_DATABASE_PASSWORD", "canary")]).failed(5, &["it must say where the secret is"]);
+    let wrong = home.write_secret("wrong", "canary-wrong");
+    let place = format!("file:{wrong}");
+    let refused = list(&[("JETON_SERVER_DATABASE_PASSWORD", &place)]);
+    refused.failed(5, &["refuses the user or the password"]);
+    assert!(!refused.stderr.contains("canary"), "{refused}");
+    list(&[("JETON_SERVER_KEY", &place)]).failed(5, &["64 hexadecimal digits", "openssl rand -hex 32"]);
+    list(&[("JETON_SERVER_DATABASE_PASSWORD", "file:/absent")])
+        .failed(5, &["its password cannot be read", "/absent"]);
+    let keyless = format!("[server]\ndatabase = \"{url}\"\ndatabase_password = \"env:PASSWORD\"\n");
+    let keyless = home.write("keyless.toml", &keyless);
+    let variables = [("PASSWORD", postgresql::PASSWORD)];
+    home.run_with(&variables, &["client", "--config", &keyless, "list"])
+        .failed(5, &["a registry in PostgreSQL needs a server key that all instances share"]);
+    let both = ["client", "--config", &keyless, "--database-password", "-", "--server-key", "-", "list"];
+    home.run(&both).failed(2, &["cannot both be read from standard input"]);
+    let input = ["client", "--config", &keyless, "--server-key", "-", "add", "piped"];
+    home.run_reading(&format!("{KEY}\n"), &variables, &input).done();
+}
+
+/// Whoever administers may be killed at any moment: a client is whole or not there, and nobody waits for the dead.
+#[test]
+fn one_who_is_killed_while_adding_leaves_all_or_nothing() {
+    let postgres = Postgres::start();
+    let home = home(&postgres);
+    home.run(&["client", "add", "first", "--scope", "a b"]).done();
+    for round in 0..24 {
+        let command = home.jeton(&["client", "add", &format!("killed-{round}"), "--scope", "a b"]);
+        let adding = Running::start(command);
+        std::thread::sleep(Duration::from_millis(round * 15));
+        adding.signal(Signal::KILL);
+        drop(adding.end());
+    }
+    home.run(&["client", "add", "last"]).done();
+    let listed = home.run(&["client", "--output", "json", "list"]).json();
+    let clients = listed["clients"].as_array().unwrap();
+    assert!(clients.len() >= 2, "{listed}");
+    for client in clients {
+        let id = client["client_id"].as_str().unwrap();
+        assert!(id == "last" || client["scope"] == "a b", "{client}");
+    }
+    let counted = postgres.sql("SELECT records FROM jeton.tally WHERE kind = 'client'");
+    assert_eq!(counted, clients.len().to_string());
+    let torn = "SELECT count(*) FROM jeton.record WHERE change > (SELECT change FROM jeton.counter)";
+    assert_eq!(postgres.sql(torn), "0");
+}
