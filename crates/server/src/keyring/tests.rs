@@ -49,14 +49,18 @@ impl Instance {
         let key = ServerKey::open(dir).unwrap();
         let published = Arc::new(PublishedKeys::new(Vec::new(), policy().jwks_max_age()));
         let (keyring, nudged) = Keyring::new(key.sealer().unwrap(), published);
-        let watch =
-            StoreWatch::start(location.open().unwrap(), vec![keyring.clone()], clock.clone()).unwrap();
+        let watch = StoreWatch::start(
+            location.open().unwrap(),
+            vec![Arc::<Keyring>::clone(&keyring)],
+            Arc::<HandClock>::clone(clock),
+        )
+        .unwrap();
         let scheduler = Scheduler {
             location,
-            keyring: keyring.clone(),
+            keyring: Arc::clone(&keyring),
             in_use: in_use.to_vec(),
             policy: policy(),
-            clock: clock.clone(),
+            clock: Arc::<HandClock>::clone(clock),
         };
         let schedule = scheduler.start(dir, &watch, nudged)?;
         Ok(Self { keyring, watch, _schedule: schedule })
@@ -91,7 +95,7 @@ fn policy() -> RotationPolicy {
 }
 
 fn administration(dir: &Path, clock: &Arc<HandClock>) -> SigningKeys {
-    SigningKeys::open(dir).unwrap().with_clock(clock.clone())
+    SigningKeys::open(dir).unwrap().with_clock(Arc::<HandClock>::clone(clock))
 }
 
 const ES256: [Algorithm; 1] = [Algorithm::Es256];
@@ -130,7 +134,7 @@ fn t39_a_key_takes_its_turn_while_the_store_is_away() {
         std::fs::write(dir.path().join(name), "damaged").unwrap();
     }
     instance.comes_to(|instance| !instance.watch.is_readable());
-    clock.advance(policy().lead() - Duration::from_millis(1));
+    clock.advance(policy().lead().saturating_sub(Duration::from_millis(1)));
     assert_eq!(instance.signs_with(Algorithm::Es256, &clock), Some(first.clone()));
     clock.advance(Duration::from_millis(1));
     assert_eq!(instance.signs_with(Algorithm::Es256, &clock), Some(next.clone()));
@@ -142,7 +146,7 @@ fn a_key_goes_the_whole_way_by_the_clock() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), HandClock::new());
     let instance = Instance::start(dir.path(), &clock, &ES256).unwrap();
     let first = instance.signs_with(Algorithm::Es256, &clock).unwrap();
-    clock.advance(policy().period() - policy().lead());
+    clock.advance(policy().period().saturating_sub(policy().lead()));
     instance.comes_to(|instance| instance.key_ids().len() == 2);
     let mut keys = administration(dir.path(), &clock);
     instance.comes_to(|_| {

@@ -90,8 +90,9 @@ impl Verifier {
 /// The tag as it is on the wire: the headers of an [`Answer`] are in lower case.
 async fn etag_of(server: &Running) -> String {
     let head = server.raw("HEAD /oauth/jwks HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-    let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with("etag: ")).unwrap();
-    line[6..].to_owned()
+    let fields = head.lines().filter_map(|line| line.split_once(": "));
+    let mut tags = fields.filter(|(name, _)| name.eq_ignore_ascii_case("etag"));
+    tags.next().unwrap().1.to_owned()
 }
 
 struct Stage {
@@ -132,7 +133,7 @@ impl Stage {
     }
 
     fn keys(&self) -> SigningKeys {
-        SigningKeys::open(self.dir.path()).unwrap().with_clock(self.clock.clone())
+        SigningKeys::open(self.dir.path()).unwrap().with_clock(Arc::<HandClock>::clone(&self.clock))
     }
 
     /// A new token for each client; they and the oldest ones that live are shown to the verifier.
@@ -185,7 +186,7 @@ fn start(dir: &Path, clock: &Arc<HandClock>) -> Running {
         longest_token_lifetime: TOKEN_LIFE,
         jwks_max_age: Duration::from_secs(MAX_AGE_SECONDS),
         key_rotation_period: Duration::from_hours(24),
-        clock: clock.clone(),
+        clock: Arc::<HandClock>::clone(clock),
         ..Config::new(dir)
     })
 }
@@ -219,7 +220,7 @@ async fn t39_keys_are_replaced_on_schedule_over_restarts() {
     let mut stage = Stage::set().await;
     for _ in 0..3 {
         let begun = stage.keys().list().unwrap().keys.iter().map(|key| key.times.number).max();
-        stage.clock.advance(Duration::from_hours(24) - LEAD);
+        stage.clock.advance(Duration::from_hours(24).saturating_sub(LEAD));
         stage.load().await;
         let announced = |keys: &mut SigningKeys| {
             let keys = keys.list().unwrap().keys;
