@@ -110,6 +110,7 @@ impl Server {
         )
         .map_err(WatchError::from)?;
         let default_algorithm = config.default_algorithm()?;
+        let spending = location.spending(&config.clock).map_err(RegistryError::from)?;
         let scheduler = Scheduler {
             location,
             keyring: Arc::clone(&keyring),
@@ -128,7 +129,7 @@ impl Server {
                 key.sealer()?,
                 RemoteKeys::new(config.key_authorities.as_deref(), Arc::clone(&config.clock))?,
             ),
-            spent: SpentAssertions::open(&config.data_dir, None, config.clock.now()),
+            spent: SpentAssertions::open(&config.data_dir, spending, config.clock.now()),
         };
         let endpoint = Issuer {
             url: issuer.clone(),

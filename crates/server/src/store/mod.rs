@@ -13,8 +13,9 @@ pub(crate) use watch::{Follower, StoreWatch};
 
 use crate::config::Storage;
 use crate::data_dir::PrivateFileError;
-use jeton_proto::time::Timestamp;
-use postgres::PostgresStore;
+use crate::spent_assertions::SharedSpending;
+use jeton_proto::time::{Clock, Timestamp};
+use postgres::{PostgresSpending, PostgresStore};
 use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -176,6 +177,19 @@ pub(crate) enum StoreLocation {
 }
 
 impl StoreLocation {
+    /// What the instances share of the assertions that were used, where there can be several.
+    pub(crate) fn spending(
+        &self,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Option<Arc<dyn SharedSpending>>, StoreError> {
+        match self {
+            Self::DataDir(_) => Ok(None),
+            Self::Postgres(database) => {
+                Ok(Some(Arc::new(PostgresSpending::start(database, Arc::clone(clock))?)))
+            }
+        }
+    }
+
     /// Where a server with these settings has its records. Nothing is opened yet.
     pub(crate) fn of(storage: &Storage, data_dir: &Path) -> Result<Self, StoreError> {
         match storage {

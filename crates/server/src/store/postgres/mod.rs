@@ -8,7 +8,6 @@ mod pause;
 mod plan;
 mod schema;
 mod settings;
-#[cfg_attr(not(test), expect(dead_code, reason = "assertions are not verified yet"))]
 mod spending;
 mod statements;
 mod tls;
@@ -16,6 +15,7 @@ mod tls;
 pub(crate) use database::Database;
 pub use database::DatabaseError;
 pub use settings::{DatabasePassword, InvalidDatabase, PasswordFuture, PostgresSettings};
+pub(crate) use spending::PostgresSpending;
 
 use super::watch::Nudge;
 use super::{ChangeNumber, Changes, CommitError, Kind, Listening, Record, Store, StoreError, Write};

@@ -8,10 +8,12 @@ use super::connector::{Connector, Session, within_time};
 use super::fault::Fault;
 use super::pause::{Pause, jitter};
 use super::{Database, ended};
+use crate::spent_assertions::{SharedSpend, SharedSpending, SpentKey};
 use crate::store::{Listening, StoreError};
 use jeton_proto::time::{Clock, Timestamp};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -134,6 +136,22 @@ impl PostgresSpending {
     /// How often the database could not tell.
     pub(crate) fn unavailable(&self) -> u64 {
         self.shared.unavailable.load(Ordering::Relaxed)
+    }
+}
+
+impl SharedSpending for PostgresSpending {
+    /// While the database cannot tell, the memory of the instance alone decides (decision 0020).
+    fn spend<'a>(
+        &'a self,
+        key: SpentKey,
+        usable_until: Timestamp,
+    ) -> Pin<Box<dyn Future<Output = SharedSpend> + Send + 'a>> {
+        Box::pin(async move {
+            match self.spend(*key.as_bytes(), usable_until).await {
+                Ok(Spent::First) | Err(SpendingUnavailable) => SharedSpend::First,
+                Ok(Spent::Again) => SharedSpend::Again,
+            }
+        })
     }
 }
 
