@@ -12,6 +12,7 @@
 //! - [`method_choice`]: how a client authenticates, of what the server's metadata offers.
 //! - [`issuance`]: what an authorization server answers to a token request. [`throttle`]: how it slows failures down.
 //!   [`mint_per_call`]: which of its clients do not keep their tokens. [`rotation`]: which of its keys signs, and when.
+//! - [`introspection`], [`revocation`]: what it tells of a token, and how one ends early.
 //! - [`verification`]: what a resource server makes of a bearer token.
 
 pub mod backoff;
@@ -19,6 +20,7 @@ pub mod breaker;
 pub mod credential;
 pub mod flight;
 pub mod gate;
+pub mod introspection;
 pub mod issuance;
 pub mod jose;
 pub mod lifecycle;
@@ -26,6 +28,7 @@ pub mod method_choice;
 pub mod mint_per_call;
 pub mod quota;
 pub mod replay;
+pub mod revocation;
 pub mod rotation;
 pub mod secret;
 pub mod skew;

@@ -1,4 +1,5 @@
-//! What a resource server makes of a bearer token (RFC 9068 §4): claims, or the reason for a refusal.
+//! What a resource server makes of a bearer token (RFC 9068 §4), and an issuer of one of its own: claims, or the
+//! reason for a refusal.
 
 #[cfg(test)]
 mod tests;
@@ -148,8 +149,49 @@ pub fn decide(
     }
     let payload = verified_payload(&jws, keys)?;
     let claims = VerifiedClaims::parse(&payload).map_err(Rejection::Claims)?;
-    check_claims(&claims, expectations, now)?;
+    if claims.issuer() != expectations.issuer {
+        return Err(Rejection::WrongIssuer);
+    }
+    if !claims.audience().iter().any(|audience| expectations.audiences.contains(audience)) {
+        return Err(Rejection::WrongAudience);
+    }
+    check_times(&claims, expectations.clock_skew, now)?;
     Ok(claims)
+}
+
+/// Checks that `issuer` made the token with one of its `keys`: what an issuer wants to know of a token that it is asked
+/// about (RFC 7662 §4). Audience and times are not looked at; [`check_times`] is for the latter. It is no access control.
+///
+/// # Errors
+/// A [`Rejection`].
+pub fn recognize(token: &str, keys: &JwkSet, issuer: &str) -> Result<VerifiedClaims, Rejection> {
+    let jws = UnverifiedJws::parse(token).map_err(Rejection::Malformed)?;
+    if !jws.media_type().is_some_and(is_access_token) {
+        return Err(Rejection::WrongType);
+    }
+    let payload = verified_payload(&jws, keys)?;
+    let claims = VerifiedClaims::parse(&payload).map_err(Rejection::Claims)?;
+    if claims.issuer() == issuer { Ok(claims) } else { Err(Rejection::WrongIssuer) }
+}
+
+/// Whether a token lives at `now`, by clocks that may be `clock_skew` apart: `exp`, `nbf`, and an `iat` that is more than
+/// [`MAX_CLOCK_SKEW`] ahead.
+///
+/// # Errors
+/// [`Rejection::Expired`], [`Rejection::IssuedInFuture`] or [`Rejection::NotYetValid`].
+pub fn check_times(claims: &VerifiedClaims, clock_skew: Duration, now: Timestamp) -> Result<(), Rejection> {
+    // RFC 7519 §4.1.4: a token is not taken on or after `exp`.
+    if now >= claims.expires_at().saturating_add(clock_skew) {
+        return Err(Rejection::Expired { at: claims.expires_at() });
+    }
+    // A clock that stepped back makes expired tokens look fresh. Tokens from its future give it away.
+    if now < claims.issued_at().saturating_sub(MAX_CLOCK_SKEW) {
+        return Err(Rejection::IssuedInFuture { at: claims.issued_at() });
+    }
+    match claims.not_before() {
+        Some(at) if now < at.saturating_sub(clock_skew) => Err(Rejection::NotYetValid { at }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Why a token is refused. `Display` is for the log; [`Rejection::description`] is for the client. Neither has anything
@@ -206,6 +248,9 @@ pub enum Rejection {
         /// `nbf`.
         at: Timestamp,
     },
+    /// The issuer has revoked the token (RFC 7009).
+    #[error("the token was revoked")]
+    Revoked,
 }
 
 impl Rejection {
@@ -222,6 +267,7 @@ impl Rejection {
             Self::Expired { .. } => "the token expired",
             Self::IssuedInFuture { .. } => "the token was issued in the future",
             Self::NotYetValid { .. } => "the token is not valid yet",
+            Self::Revoked => "the token was revoked",
         }
     }
 }
@@ -232,7 +278,7 @@ fn is_access_token(media_type: &str) -> bool {
     prefix.eq_ignore_ascii_case("application") && rest.eq_ignore_ascii_case(MEDIA_TYPE)
 }
 
-fn verified_payload(jws: &UnverifiedJws<'_>, keys: &JwkSet) -> Result<Vec<u8>, Rejection> {
+pub(crate) fn verified_payload(jws: &UnverifiedJws<'_>, keys: &JwkSet) -> Result<Vec<u8>, Rejection> {
     let mut tried = false;
     for key in keys.candidates(jws.key_id(), jws.algorithm()).take(MAX_KEYS_TRIED) {
         tried = true;
@@ -247,31 +293,6 @@ fn verified_payload(jws: &UnverifiedJws<'_>, keys: &JwkSet) -> Result<Vec<u8>, R
         return Err(Rejection::BadSignature);
     }
     Err(Rejection::UnknownKey { key_id: jws.key_id().map(printable) })
-}
-
-fn check_claims(
-    claims: &VerifiedClaims,
-    expectations: &Expectations,
-    now: Timestamp,
-) -> Result<(), Rejection> {
-    if claims.issuer() != expectations.issuer {
-        return Err(Rejection::WrongIssuer);
-    }
-    if !claims.audience().iter().any(|audience| expectations.audiences.contains(audience)) {
-        return Err(Rejection::WrongAudience);
-    }
-    // RFC 7519 §4.1.4: a token is not taken on or after `exp`.
-    if now >= claims.expires_at().saturating_add(expectations.clock_skew) {
-        return Err(Rejection::Expired { at: claims.expires_at() });
-    }
-    // A clock that stepped back makes expired tokens look fresh. Tokens from its future give it away.
-    if now < claims.issued_at().saturating_sub(MAX_CLOCK_SKEW) {
-        return Err(Rejection::IssuedInFuture { at: claims.issued_at() });
-    }
-    match claims.not_before() {
-        Some(at) if now < at.saturating_sub(expectations.clock_skew) => Err(Rejection::NotYetValid { at }),
-        Some(_) | None => Ok(()),
-    }
 }
 
 fn name(key_id: Option<&str>) -> String {

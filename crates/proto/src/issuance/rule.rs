@@ -78,6 +78,8 @@ rules! {
     TooManyRequests: "too_many_requests", "RFC 6585 section 4", "the client makes more token requests than it may", "let the client keep each token for its life; if it needs that many, raise server.client_requests_per_second";
     TooManyFailures: "too_many_failures", "RFC 6585 section 4", "too many authentications from this address failed before this one", "mend the caller that sends a wrong credential; a right one is let in at any time";
     MintPerCall: "mint_per_call", "RFC 6585 section 4", "the client asks for a new token while the last one is good, again and again", "let the client keep each token for its life, and share it among its processes";
+    TokenOfOther: "token_of_other", "RFC 7009 section 2.1", "the token to be revoked was issued to another client", "let that client revoke it, or register the scope jeton:revoke for this one";
+    RevocationNotStored: "revocation_not_stored", "RFC 7009 section 2.2.1", "the registry could not store in time that the token is revoked", "see the log of the server for what is wrong with the registry, and revoke the token again";
     ServerFailed: "server_failed", "RFC 9110 section 15.6.1", "the server failed", "see the reason and the log of the server; if it goes on, report it";
     Unspecified: "unspecified", "RFC 6749 section 5.2", "no rule is told for this refusal", "see the error code and the reason";
 }

@@ -4,7 +4,7 @@
 //! keys and key addresses (`jwk`, `jku`, `x5c`, `x5u`) are not looked at, extensions (`crit`, `b64`) are refused.
 
 mod compact;
-pub(in crate::jose) mod json;
+pub(crate) mod json;
 #[cfg(test)]
 mod tests;
 

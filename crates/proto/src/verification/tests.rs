@@ -239,6 +239,20 @@ fn expectations_that_make_no_sense_are_refused() {
     }
 }
 
+#[test]
+fn an_issuer_recognizes_its_tokens_whatever_their_audience_and_age() {
+    let token = SIGNER.sign(&claims()).unwrap();
+    let claims = recognize(&token, &keys(), ISSUER).unwrap();
+    assert_eq!(claims.audience(), [API]);
+    let expires_at = claims.expires_at();
+    assert_eq!(check_times(&claims, Duration::ZERO, NOW), Ok(()));
+    assert_eq!(check_times(&claims, Duration::ZERO, expires_at), Err(Rejection::Expired { at: expires_at }));
+    assert_eq!(recognize(&token, &keys(), "https://other.example"), Err(Rejection::WrongIssuer));
+    assert!(recognize(&token, &JwkSet::default(), ISSUER).is_err());
+    let other_type = jws::sign(SIGNER.key(), "jeton-revocations+jwt", self::claims().to_json().as_bytes());
+    assert_eq!(recognize(&other_type.unwrap(), &keys(), ISSUER), Err(Rejection::WrongType));
+}
+
 proptest! {
     #[test]
     fn a_token_is_taken_exactly_while_it_lives(life in 1_u64..3_000_000, skew in 0_u64..=60, at in 0_u64..4_000_000) {

@@ -1,8 +1,63 @@
-//! One component of `application/x-www-form-urlencoded` (RFC 6749 appendix B): a name, a value, or a half of a Basic
-//! credential.
+//! `application/x-www-form-urlencoded` (RFC 6749 appendix B): the body of a request, read strictly, and one component
+//! of it, which a half of a Basic credential is too.
 
+use super::token_request::{
+    MAX_BODY_BYTES, MAX_NAME_BYTES, MAX_PARAMETERS, MAX_VALUE_BYTES, TokenRequestError,
+};
 use std::borrow::Cow;
 use zeroize::Zeroize;
+
+/// A parameter that a kind of request has.
+pub(super) trait Parameter: Copy {
+    /// The parameter with this name, unless it is one that this request does not have.
+    fn named(name: &str) -> Option<Self>;
+
+    /// Its name.
+    fn as_str(self) -> &'static str;
+
+    /// Whether it may stand more than once.
+    fn repetition(self) -> Repetition;
+}
+
+/// Whether a parameter may stand more than once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repetition {
+    Allowed,
+    Refused,
+}
+
+/// Reads a body and gives each known parameter that has a value to `take`. One that was sent without a value is as if
+/// it had not been sent (RFC 6749 §3.2).
+pub(super) fn read<'a, P: Parameter>(
+    body: &'a [u8],
+    mut take: impl FnMut(P, Cow<'a, str>),
+) -> Result<(), TokenRequestError> {
+    if body.len() > MAX_BODY_BYTES {
+        return Err(TokenRequestError::BodyTooLong { bytes: body.len() });
+    }
+    let mut seen: Vec<Cow<'a, str>> = Vec::with_capacity(8);
+    for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+        if seen.len() == MAX_PARAMETERS {
+            return Err(TokenRequestError::TooManyParameters);
+        }
+        let (name, value) = split_pair(pair);
+        if name.len() > MAX_NAME_BYTES || value.len() > MAX_VALUE_BYTES {
+            return Err(TokenRequestError::ParameterTooLong);
+        }
+        let name = decode_component(name)?;
+        let known = P::named(&name);
+        let repetition = known.map_or(Repetition::Refused, P::repetition);
+        if repetition == Repetition::Refused && seen.contains(&name) {
+            return Err(TokenRequestError::Repeated { name: known.map(P::as_str) });
+        }
+        seen.push(name);
+        let value = decode_component(value)?;
+        if let Some(known) = known.filter(|_| !value.is_empty()) {
+            take(known, value);
+        }
+    }
+    Ok(())
+}
 
 /// Decodes a component: `+` is a space, `%` and two hexadecimal digits are a byte, and the bytes are UTF-8 without NUL.
 ///
@@ -35,6 +90,11 @@ pub(super) enum InvalidComponent {
     Utf8,
     /// The character U+0000.
     Nul,
+}
+
+fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
+    let mut halves = pair.splitn(2, |byte| *byte == b'=');
+    (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
 }
 
 fn unescape(encoded: &[u8]) -> Result<Vec<u8>, InvalidComponent> {

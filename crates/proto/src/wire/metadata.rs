@@ -31,6 +31,31 @@ pub struct AuthorizationServerMetadata {
     /// The algorithms of client assertions; RFC 8414 §2 wants them told where a method has assertions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_endpoint_auth_signing_alg_values_supported: Option<Vec<String>>,
+    /// Where a token is asked about (RFC 7662).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection_endpoint: Option<String>,
+    /// The client authentication methods there; left out, RFC 8414 §2 says nothing of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection_endpoint_auth_methods_supported: Option<Vec<String>>,
+    /// The algorithms of client assertions there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection_endpoint_auth_signing_alg_values_supported: Option<Vec<String>>,
+    /// The algorithms of answers that are JWTs (RFC 9701 §7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection_signing_alg_values_supported: Option<Vec<String>>,
+    /// Where a token is revoked (RFC 7009).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation_endpoint: Option<String>,
+    /// The client authentication methods there; left out, RFC 8414 §2 means `client_secret_basic`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation_endpoint_auth_methods_supported: Option<Vec<String>>,
+    /// The algorithms of client assertions there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation_endpoint_auth_signing_alg_values_supported: Option<Vec<String>>,
+    /// Where the signed list of revoked tokens is ([`crate::revocation`]). A member of our own: RFC 8414 §2 lets there
+    /// be others, and readers pass over those that they do not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jeton_revocation_feed_uri: Option<String>,
     /// Where clients with mutual TLS go, in place of the endpoints beside it (RFC 8705 §5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtls_endpoint_aliases: Option<MtlsEndpointAliases>,

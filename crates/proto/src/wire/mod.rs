@@ -3,7 +3,9 @@
 pub mod challenge;
 pub mod client_auth;
 pub mod error_response;
+pub mod introspection;
 pub mod metadata;
+pub mod presented_token;
 pub mod retry_after;
 pub mod scope;
 pub mod token_request;

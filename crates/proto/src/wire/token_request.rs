@@ -3,7 +3,7 @@
 //! The parser is strict: whatever could be read in two ways is refused, because two readers that differ (a proxy and
 //! a server, say) are how a check is got around.
 
-use super::form::{InvalidComponent, decode_component};
+use super::form::{self, InvalidComponent, Parameter, Repetition};
 use crate::secret::Secret;
 use crate::wire::client_auth::JWT_BEARER;
 use crate::wire::scope::Scope;
@@ -59,34 +59,12 @@ impl<'a> TokenRequest<'a> {
     ///
     /// Every error is an `invalid_request` of RFC 6749 §5.2, and its text repeats nothing that the caller sent.
     pub fn parse(body: &'a [u8]) -> Result<Self, TokenRequestError> {
-        if body.len() > MAX_BODY_BYTES {
-            return Err(TokenRequestError::BodyTooLong { bytes: body.len() });
-        }
         let mut request = Self::default();
-        let mut seen: Vec<Cow<'a, str>> = Vec::with_capacity(8);
-        for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
-            if seen.len() == MAX_PARAMETERS {
-                return Err(TokenRequestError::TooManyParameters);
-            }
-            let (name, value) = split_pair(pair);
-            if name.len() > MAX_NAME_BYTES || value.len() > MAX_VALUE_BYTES {
-                return Err(TokenRequestError::ParameterTooLong);
-            }
-            let name = decode_component(name)?;
-            let known = Known::named(&name);
-            if seen.contains(&name) && known != Some(Known::Resource) {
-                return Err(TokenRequestError::Repeated { name: known.map(Known::as_str) });
-            }
-            seen.push(name);
-            let value = decode_component(value)?;
-            if let Some(known) = known.filter(|_| !value.is_empty()) {
-                request.set(known, value);
-            }
-        }
+        form::read(body, |known, value| request.set(known, value))?;
         Ok(request)
     }
 
-    fn set(&mut self, known: Known, value: Cow<'a, str>) {
+    pub(super) fn set(&mut self, known: Known, value: Cow<'a, str>) {
         match known {
             Known::GrantType => self.grant_type = Some(value),
             Known::ClientId => self.client_id = Some(value),
@@ -100,7 +78,7 @@ impl<'a> TokenRequest<'a> {
     }
 }
 
-/// Why a body is no token request. All of them are `invalid_request` (RFC 6749 §5.2).
+/// Why a body is no token request, nor one about a token. All of them are `invalid_request` (RFC 6749 §5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRequestError {
     /// More than [`MAX_BODY_BYTES`].
@@ -122,6 +100,12 @@ pub enum TokenRequestError {
     Repeated {
         /// The name, when it is one that RFC 6749, 7521 or 8707 defines.
         name: Option<&'static str>,
+    },
+    /// A parameter that the request cannot do without.
+    #[error("the parameter {name} is missing")]
+    Missing {
+        /// Its name.
+        name: &'static str,
     },
     /// A `%` without two hexadecimal digits.
     #[error("a parameter has a percent sign that two hexadecimal digits do not follow")]
@@ -244,7 +228,7 @@ impl ReservedParameter {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Known {
+pub(super) enum Known {
     GrantType,
     ClientId,
     ClientSecret,
@@ -255,7 +239,7 @@ enum Known {
     Audience,
 }
 
-impl Known {
+impl Parameter for Known {
     fn named(name: &str) -> Option<Self> {
         match name {
             "grant_type" => Some(Self::GrantType),
@@ -270,7 +254,7 @@ impl Known {
         }
     }
 
-    const fn as_str(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::GrantType => "grant_type",
             Self::ClientId => "client_id",
@@ -282,11 +266,18 @@ impl Known {
             Self::Audience => "audience",
         }
     }
-}
-
-fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
-    let mut halves = pair.splitn(2, |byte| *byte == b'=');
-    (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
+    fn repetition(self) -> Repetition {
+        match self {
+            Self::Resource => Repetition::Allowed,
+            Self::GrantType
+            | Self::ClientId
+            | Self::ClientSecret
+            | Self::ClientAssertionType
+            | Self::ClientAssertion
+            | Self::Scope
+            | Self::Audience => Repetition::Refused,
+        }
+    }
 }
 
 impl From<InvalidComponent> for TokenRequestError {

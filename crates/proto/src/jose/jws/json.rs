@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 use std::fmt;
 
 /// Reads `bytes` as one JSON object and nothing after it.
-pub(in crate::jose) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, InvalidJson> {
+pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, InvalidJson> {
     let mut input = serde_json::Deserializer::from_slice(bytes);
     let value = UniqueMembers.deserialize(&mut input).map_err(|error| InvalidJson::from_serde(&error))?;
     input.end().map_err(|error| InvalidJson::from_serde(&error))?;

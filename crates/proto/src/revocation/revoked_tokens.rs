@@ -1,0 +1,119 @@
+//! What a follower of the list of revoked tokens knows.
+
+use super::{More, RevokedId, VerifiedPage};
+use crate::time::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The most revoked tokens that a follower remembers: as many as a server does.
+pub const MAX_REVOKED_TOKENS: usize = 1_000_000;
+/// How often what is over is looked for.
+const FORGET_INTERVAL: Duration = Duration::from_mins(1);
+
+/// The revoked tokens that are known, and up to where.
+///
+/// Nothing but the time takes one out again: an old page that somebody plays back, or a server that was set up from a
+/// backup, makes no revoked token good.
+#[derive(Debug, Default)]
+pub struct RevokedTokens {
+    until: BTreeMap<RevokedId, Timestamp>,
+    through: u64,
+    forgot_at: Timestamp,
+}
+
+impl RevokedTokens {
+    /// Whether the token with this `jti` was revoked.
+    #[must_use]
+    pub fn contains(&self, jwt_id: &str) -> bool {
+        !self.until.is_empty() && self.until.contains_key(&RevokedId::of(jwt_id))
+    }
+
+    /// How many are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.until.len()
+    }
+
+    /// Whether none is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.until.is_empty()
+    }
+
+    /// What the next page is to be asked since.
+    #[must_use]
+    pub const fn through(&self) -> u64 {
+        self.through
+    }
+
+    /// Lets the next page be asked from the beginning. What is known stays.
+    ///
+    /// For who was away for long: a server may have been set up from a backup meanwhile, and have given its numbers again.
+    pub const fn start_over(&mut self) {
+        self.through = 0;
+    }
+
+    /// Takes a page in.
+    ///
+    /// What is over is forgotten by the clock of the issuer: one of this machine that runs ahead for a while must not make
+    /// revoked tokens good.
+    ///
+    /// # Errors
+    /// A [`FeedFault`]; what was known stays.
+    pub fn take_in(&mut self, verified: &VerifiedPage) -> Result<Progress, FeedFault> {
+        let VerifiedPage { page, issued_at } = verified;
+        if page.since > self.through {
+            return Err(FeedFault::Gap);
+        }
+        let goes_on = match page.more {
+            More::Follows => page.through > page.since,
+            More::None => page.through >= page.since,
+        };
+        if !goes_on {
+            return Err(FeedFault::NoProgress);
+        }
+        self.forget(*issued_at);
+        for entry in page.entries.iter().filter(|entry| *issued_at < entry.until) {
+            if self.until.len() >= MAX_REVOKED_TOKENS && !self.until.contains_key(&entry.id) {
+                return Err(FeedFault::TooMany);
+            }
+            let until = self.until.entry(entry.id).or_insert(entry.until);
+            *until = entry.until.max(*until);
+        }
+        self.through = page.through;
+        Ok(match page.more {
+            More::Follows => Progress::MoreFollows,
+            More::None => Progress::UpToDate,
+        })
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        if now >= self.forgot_at.saturating_add(FORGET_INTERVAL) {
+            self.until.retain(|_, until| now < *until);
+            self.forgot_at = now;
+        }
+    }
+}
+
+/// Where a follower stands after a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There is a next page to be asked for at once.
+    MoreFollows,
+    /// Everything is known.
+    UpToDate,
+}
+
+/// Why a page with a good signature cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FeedFault {
+    /// It begins after what is known, so some would be missing.
+    #[error("the list of revoked tokens leaves some out")]
+    Gap,
+    /// It says that there is more, and leads nowhere.
+    #[error("the list of revoked tokens does not go on")]
+    NoProgress,
+    /// More than [`MAX_REVOKED_TOKENS`].
+    #[error("the list of revoked tokens has more than {MAX_REVOKED_TOKENS}")]
+    TooMany,
+}
