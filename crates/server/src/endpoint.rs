@@ -1,10 +1,15 @@
 //! What stands behind the HTTP face: something that answers token requests.
 
+mod inquiry;
+
+pub use inquiry::{Introspected, RevocationEffect, RevocationFeedPage, Revoked, TokenInquiry};
+
 use crate::client_certificate::ClientCertificate;
 use jeton_proto::issuance::Rule;
 use jeton_proto::secret::Secret;
 use jeton_proto::wire::client_auth::{BasicCredentials, ClientAuthMethod};
 use jeton_proto::wire::error_response::ErrorCode;
+use jeton_proto::wire::introspection::AnswerForm;
 use jeton_proto::wire::token_request::TokenRequest;
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -19,6 +24,33 @@ use std::time::Duration;
 pub trait TokenEndpoint: Send + Sync + 'static {
     /// Answers one request.
     fn answer(&self, call: TokenCall<'_>) -> impl Future<Output = Result<IssuedToken, TokenRefusal>> + Send;
+
+    /// Tells of a token (RFC 7662) in the form that was asked for. The caller must have authenticated (trap T40).
+    ///
+    /// Only asked when the documents name the endpoint, as with the two below.
+    fn introspect(
+        &self,
+        _inquiry: TokenInquiry<'_>,
+        _form: AnswerForm,
+    ) -> impl Future<Output = Result<Introspected, TokenRefusal>> + Send {
+        async { Err(TokenRefusal::not_offered()) }
+    }
+
+    /// Revokes a token (RFC 7009). It may only be acknowledged when the revocation outlasts this process (trap T40).
+    fn revoke(
+        &self,
+        _inquiry: TokenInquiry<'_>,
+    ) -> impl Future<Output = Result<Revoked, TokenRefusal>> + Send {
+        async { Err(TokenRefusal::not_offered()) }
+    }
+
+    /// The list of revoked tokens after the number `since`, or from an earlier one.
+    fn revocations(
+        &self,
+        _since: u64,
+    ) -> impl Future<Output = Result<RevocationFeedPage, TokenRefusal>> + Send {
+        async { Err(TokenRefusal::not_offered()) }
+    }
 
     /// Whether requests can be answered well now; what `/readyz` tells.
     fn is_ready(&self) -> bool {
@@ -203,6 +235,10 @@ impl TokenRefusal {
             rule: limit.rule(),
             ..Self::new(ErrorCode::TemporarilyUnavailable, description)
         }
+    }
+
+    fn not_offered() -> Self {
+        Self::server_error("the documents name an endpoint that is not there")
     }
 
     /// The server is at fault.

@@ -2,17 +2,23 @@
 
 use crate::authentication::{Authenticated, Authenticator, Proof};
 use crate::counters::Counters;
-use crate::endpoint::{IssuedToken, TokenCall, TokenEndpoint, TokenRefusal};
+use crate::endpoint::{
+    Introspected, IssuedToken, RevocationFeedPage, Revoked, TokenCall, TokenEndpoint, TokenInquiry,
+    TokenRefusal,
+};
+use crate::inquiry::Desk;
 use crate::keyring::{KeySchedule, Keyring, Keys};
 use crate::registry::SecretUses;
 use crate::throttle::{JwtId, Minting, Throttle, TokenKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jeton_proto::introspection::Standing;
 use jeton_proto::issuance::{self, Grant, IssuancePolicy, RegisteredClient};
 use jeton_proto::jose::access_token::{AccessTokenClaims, AccessTokenSigner};
 use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::secret::Secret;
 use jeton_proto::time::{Clock, Moment};
+use jeton_proto::wire::introspection::AnswerForm;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +37,7 @@ pub struct Issuer {
     pub(crate) authenticator: Authenticator,
     pub(crate) uses: Arc<SecretUses>,
     pub(crate) policy: IssuancePolicy,
+    pub(crate) desk: Desk,
     pub(crate) clock: ClockHandle,
     pub(crate) throttle: Throttle,
     pub(crate) counters: Arc<Counters>,
@@ -38,25 +45,24 @@ pub struct Issuer {
 
 impl TokenEndpoint for Issuer {
     async fn answer(&self, call: TokenCall<'_>) -> Result<IssuedToken, TokenRefusal> {
-        let proof = self.authenticator.proof(&call)?;
-        let (client_id, address) = (proof.client_id(), call.peer.ip());
-        if proof.is_dear_to_check() {
-            self.throttle.before_dear_check(client_id, address, self.clock.moment())?;
-        }
-        let first = match self.authenticator.attempt(&proof, &*self.clock).await {
-            Ok(authenticated) => return self.issue(authenticated, &proof, &call),
-            Err(attempt) => attempt,
-        };
-        // Only the answer to a wrong secret is slowed down: a right one has been let in above, so nobody can be locked out.
-        self.throttle.standing(client_id, address, self.clock.moment())?;
-        let failure = match self.authenticator.attempt_again(&proof, first, &*self.clock).await {
-            Ok(authenticated) => return self.issue(authenticated, &proof, &call),
-            Err(failure) => failure,
-        };
-        if failure.is_the_callers() {
-            self.throttle.failed(client_id, address, self.clock.moment())?;
-        }
-        Err(failure.into())
+        let (authenticated, proof) = self.authenticate(&call).await?;
+        self.issue(authenticated, &proof, &call)
+    }
+
+    async fn introspect(
+        &self,
+        inquiry: TokenInquiry<'_>,
+        form: AnswerForm,
+    ) -> Result<Introspected, TokenRefusal> {
+        self.introspected(inquiry, form).await
+    }
+
+    async fn revoke(&self, inquiry: TokenInquiry<'_>) -> Result<Revoked, TokenRefusal> {
+        self.revoked(inquiry).await
+    }
+
+    async fn revocations(&self, since: u64) -> Result<RevocationFeedPage, TokenRefusal> {
+        self.feed_page(since).await
     }
 
     fn clients(&self) -> Option<u64> {
@@ -79,6 +85,45 @@ impl Issuer {
         self.throttle.per_call().kept().forget_token(jwt_id);
     }
 
+    /// Who makes `call`, for every endpoint alike.
+    pub(crate) async fn authenticate<'a>(
+        &self,
+        call: &TokenCall<'a>,
+    ) -> Result<(Authenticated, Proof<'a>), TokenRefusal> {
+        let proof = self.authenticator.proof(call)?;
+        let (client_id, address) = (proof.client_id(), call.peer.ip());
+        if proof.is_dear_to_check() {
+            self.throttle.before_dear_check(client_id, address, self.clock.moment())?;
+        }
+        let first = match self.authenticator.attempt(&proof, &*self.clock).await {
+            Ok(authenticated) => return Ok((self.noted(authenticated, &proof, call), proof)),
+            Err(attempt) => attempt,
+        };
+        // Only the answer to a wrong secret is slowed down: a right one has been let in above, so nobody can be locked out.
+        self.throttle.standing(client_id, address, self.clock.moment())?;
+        let failure = match self.authenticator.attempt_again(&proof, first, &*self.clock).await {
+            Ok(authenticated) => return Ok((self.noted(authenticated, &proof, call), proof)),
+            Err(failure) => failure,
+        };
+        if failure.is_the_callers() {
+            self.throttle.failed(client_id, address, self.clock.moment())?;
+        }
+        Err(failure.into())
+    }
+
+    /// Remembers that a credential was good.
+    fn noted(&self, authenticated: Authenticated, proof: &Proof<'_>, call: &TokenCall<'_>) -> Authenticated {
+        let now = self.clock.moment();
+        let client_id = &authenticated.client.settings().client_id;
+        if proof.is_dear_to_check() {
+            self.throttle.proved(client_id, call.peer.ip(), now);
+        }
+        if let (true, Some(secret)) = (authenticated.method.is_by_secret(), &authenticated.credential) {
+            self.uses.record(client_id, secret, now.wall());
+        }
+        authenticated
+    }
+
     fn issue(
         &self,
         authenticated: Authenticated,
@@ -88,12 +133,6 @@ impl Issuer {
         let now = self.clock.moment();
         let client = Arc::clone(&authenticated.client);
         let client_id = &client.settings().client_id;
-        if proof.is_dear_to_check() {
-            self.throttle.proved(client_id, call.peer.ip(), now);
-        }
-        if let (true, Some(secret)) = (authenticated.method.is_by_secret(), &authenticated.credential) {
-            self.uses.record(client_id, secret, now.wall());
-        }
         self.throttle.requested(client_id, now)?;
         let grant = issuance::decide(&client, call.request, &self.policy, now.wall()).map_err(|refusal| {
             TokenRefusal::new(refusal.code, refusal.description).by(refusal.rule).with_detail(refusal.detail)
@@ -120,7 +159,11 @@ impl Issuer {
             Minting::Refused(refusal) => Err(refusal),
             Minting::Same => {
                 let kind = self.kind(&authenticated, grant, proof)?;
-                if let Some((access_token, jwt_id, expires_in)) = per_call.kept().get(&kind, now.wall()) {
+                let kept = per_call.kept().get(&kind, now.wall());
+                // Another instance may have revoked it.
+                if let Some((access_token, jwt_id, expires_in)) =
+                    kept.filter(|(_, jwt_id, _)| self.is_good(jwt_id))
+                {
                     self.counters.count_same_token();
                     return Ok(issued(access_token, &jwt_id, expires_in, grant, authenticated));
                 }
@@ -130,6 +173,11 @@ impl Issuer {
                 Ok(issued)
             }
         }
+    }
+
+    fn is_good(&self, jwt_id: &JwtId) -> bool {
+        let jwt_id = std::str::from_utf8(jwt_id).unwrap_or_default();
+        self.desk.revocations.standing(jwt_id) == Standing::Standing
     }
 
     /// What signs for the client.

@@ -30,12 +30,15 @@ mod connection;
 mod counters;
 mod data_dir;
 mod declared;
+mod inquiry;
+mod inquiry_counters;
 mod issuer;
 mod keyring;
 mod limits;
 mod metrics;
 mod registry;
 mod remote_keys;
+mod revocations;
 mod server;
 mod server_key;
 mod spent_assertions;
@@ -52,6 +55,7 @@ pub use declared::{
     Adoption, DeclaredClient, DeclaredClients, DeclaredSecret, DeclaredSecrets, FileFault, MemberDifference,
     Place, Plan, PlanTerms, PlannedChange, Unnamed, plan,
 };
+pub use inquiry_counters::{InquiryCounterValues, InquiryCounters};
 pub use issuer::Issuer;
 pub use keyring::{KeyListing, KeyringError, ListedKey, SigningKeys, UnreadableKey};
 pub use limits::Limits;

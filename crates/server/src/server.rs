@@ -8,12 +8,15 @@ use crate::data_dir::{PrivateFileError, create_private_dir};
 use crate::declared::{Adoption, ClientsDirectory, PlanTerms};
 use crate::endpoint::TokenEndpoint as _;
 use crate::http::{Documents, Face, MutualTls, PublishedKeys};
+use crate::inquiry::Desk;
+use crate::inquiry_counters::InquiryCounters;
 use crate::issuer::{ClockHandle, Issuer};
 use crate::keyring::{Keyring, KeyringError, Scheduler};
 use crate::listen::{self, ListenError};
 use crate::metrics::{self, Gauges};
 use crate::registry::{Clients, Registry, RegistryError, SecretHasher, SecretUses, UseFlusher};
 use crate::remote_keys::{InvalidKeyAuthorities, RemoteKeys};
+use crate::revocations::Revocations;
 use crate::server_key::{SealError, ServerKey, ServerKeyError};
 use crate::spent_assertions::SpentAssertions;
 use crate::store::{StoreLocation, StoreWatch, WatchError};
@@ -81,7 +84,9 @@ impl Server {
         let rotation = config.rotation()?;
         let published = Arc::new(PublishedKeys::new(Vec::new(), rotation.jwks_max_age()));
         let mutual_tls = if config.tls.is_some() { MutualTls::Offered } else { MutualTls::NotOffered };
-        let documents = Documents::showing(&issuer, Arc::clone(&published), mutual_tls);
+        let default_algorithm = config.default_algorithm()?;
+        let documents =
+            Documents::with_inquiries(&issuer, Arc::clone(&published), mutual_tls, &[default_algorithm]);
         let documents = documents.map_err(StartError::Metadata)?;
         let key = ServerKey::of(config.key.as_ref(), &config.storage, &config.data_dir)?;
         let location = StoreLocation::of(&config.storage, &config.data_dir).map_err(RegistryError::from)?;
@@ -92,6 +97,7 @@ impl Server {
         let clients_dir = follow_clients(&config, registry, audit.clone())?;
         let clients = Arc::<Clients>::default();
         let uses = Arc::<SecretUses>::default();
+        let revocations = Arc::new(Revocations::new(Arc::clone(&config.clock)));
         let (keyring, nudged) = Keyring::new(key.sealer()?, published);
         let watch = StoreWatch::start(
             location.open().map_err(RegistryError::from)?,
@@ -99,9 +105,11 @@ impl Server {
                 Arc::<Clients>::clone(&clients),
                 Arc::<SecretUses>::clone(&uses),
                 Arc::<Keyring>::clone(&keyring),
+                Arc::<Revocations>::clone(&revocations),
             ],
             Arc::clone(&config.clock),
         )?;
+        let desk = Desk::open(&location, revocations, Arc::clone(&config.clock))?;
         let counters = Arc::new(Counters::default());
         let flusher = UseFlusher::start(
             location.open().map_err(RegistryError::from)?,
@@ -109,7 +117,6 @@ impl Server {
             Arc::clone(&config.clock),
         )
         .map_err(WatchError::from)?;
-        let default_algorithm = config.default_algorithm()?;
         let spending = location.spending(&config.clock).map_err(RegistryError::from)?;
         let scheduler = Scheduler {
             location,
@@ -139,6 +146,7 @@ impl Server {
             authenticator,
             uses,
             policy,
+            desk,
             clock: ClockHandle(config.clock),
             throttle: Throttle::new(&config.throttling),
             counters: Arc::clone(&counters),
@@ -188,6 +196,11 @@ impl Server {
     /// The counters, which stay readable after [`Server::serve`] took the server.
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(self.face.counters())
+    }
+
+    /// The counters of requests about tokens, which stay readable too.
+    pub fn inquiry_counters(&self) -> Arc<InquiryCounters> {
+        Arc::clone(self.face.inquiry_counters())
     }
 
     /// The addresses at which the metrics are had.

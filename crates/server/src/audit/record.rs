@@ -32,6 +32,9 @@ macro_rules! events {
 events! {
     TokenGranted: "token_granted", "A token request was answered with a token.";
     TokenRefused: "token_refused", "A token request was answered with an error.";
+    TokenRevoked: "token_revoked", "A token was revoked before its time.";
+    RevocationRefused: "revocation_refused", "A request to revoke a token was answered with an error.";
+    IntrospectionRefused: "introspection_refused", "A request about a token was answered with an error.";
     ClientAdded: "client_added", "A client was added.";
     ClientChanged: "client_changed", "The settings of a client were changed.";
     ClientEnabled: "client_enabled", "A client may have tokens again.";

@@ -85,6 +85,11 @@ impl Asked {
         self.end(record, took)
     }
 
+    /// What the audit log says of a token that was revoked. The client id is cleaned.
+    pub(super) fn revoked(&self, record: Record, jwt_id: &str, caller: Caller<'_>, took: Duration) -> Record {
+        self.end(self.begin(record, caller).text("jti", jwt_id), took)
+    }
+
     fn begin(&self, record: Record, caller: Caller<'_>) -> Record {
         record
             .text("request_id", self.id.as_str())

@@ -3,7 +3,9 @@
 mod asked;
 mod credential;
 mod document;
+mod feed;
 mod head;
+mod inquiry;
 mod published_keys;
 mod reply;
 
@@ -15,6 +17,7 @@ use crate::audit::{Audit, Event};
 use crate::client_certificate::ClientCertificate;
 use crate::counters::Counters;
 use crate::endpoint::{IssuedToken, Limit, TokenCall, TokenEndpoint, TokenRefusal};
+use crate::inquiry_counters::InquiryCounters;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::registry::SECRET_PREFIX;
@@ -45,6 +48,9 @@ pub type Answer = Response<Full<Bytes>>;
 /// | path | method | |
 /// |---|---|---|
 /// | `/oauth/token` | POST | the token endpoint (RFC 6749 §3.2) |
+/// | `/oauth/introspect` | POST | what is known of a token (RFC 7662, RFC 9701) |
+/// | `/oauth/revoke` | POST | the end of a token (RFC 7009) |
+/// | `/oauth/revocations` | GET, HEAD | the signed list of revoked tokens |
 /// | `/oauth/jwks` | GET, HEAD | the public keys (RFC 7517 §5) |
 /// | `/.well-known/oauth-authorization-server` | GET, HEAD | the metadata (RFC 8414) |
 /// | `/.well-known/openid-configuration` | GET, HEAD | the same (RFC 8414 §5) |
@@ -57,6 +63,7 @@ pub struct Face<E> {
     documents: Documents,
     limits: Limits,
     counters: Arc<Counters>,
+    inquiry_counters: Arc<InquiryCounters>,
     metrics: Arc<Metrics>,
     draining: AtomicBool,
     audit: Option<Audit>,
@@ -80,6 +87,7 @@ impl<E: TokenEndpoint> Face<E> {
             documents,
             limits,
             counters: Arc::default(),
+            inquiry_counters: Arc::default(),
             metrics: Arc::default(),
             draining: AtomicBool::new(false),
             audit: None,
@@ -112,6 +120,11 @@ impl<E: TokenEndpoint> Face<E> {
     /// What is counted for the metrics.
     pub const fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// The counts of answered requests about tokens.
+    pub fn inquiry_counters(&self) -> &Arc<InquiryCounters> {
+        &self.inquiry_counters
     }
 
     /// The bounds.
@@ -164,9 +177,11 @@ impl<E: TokenEndpoint> Face<E> {
                 return self.token(request, asked).await;
             }
             Some(Route::Token) => self.token_method_not_allowed(asked),
+            Some(Route::Inquiry(inquiry)) => return self.inquire(inquiry, request, asked).await,
             Some(_) if !readable => reply::read_method_not_allowed(),
             Some(Route::Metadata) => self.documents.metadata(),
             Some(Route::Jwks) => self.documents.jwks(request.headers()),
+            Some(Route::Revocations) => self.revocations(request.uri().query(), request.headers()).await,
             Some(Route::Live) => reply::health(StatusCode::OK),
             Some(Route::Ready) => reply::health(self.readiness()),
             None => reply::not_found(),
@@ -180,10 +195,12 @@ impl<E: TokenEndpoint> Face<E> {
         B::Error: std::error::Error,
     {
         let (head, body) = request.into_parts();
-        let body = match tokio::time::timeout(self.limits.body_timeout, self.collect(body)).await {
-            Ok(Ok(body)) => body,
-            Ok(Err(refused)) => return (self.refused_body(refused, asked), BodyOutcome::Refused),
-            Err(_) => return (self.refused_body(RefusedBody::Slow, asked), BodyOutcome::Refused),
+        let body = match self.read(body).await {
+            Ok(body) => body,
+            Err(refused) => {
+                let answer = self.refuse(&refused.refusal(), Caller::default(), asked);
+                return (refused.finish(answer), BodyOutcome::Refused);
+            }
         };
         let caught = catch_panic(self.token_for(&head, &body, asked)).await;
         let answer = caught.unwrap_or_else(|Panicked| {
@@ -286,27 +303,14 @@ impl<E: TokenEndpoint> Face<E> {
                 let refusal = TokenRefusal::new(ErrorCode::InvalidRequest, reason).by(Rule::HeadMalformed);
                 self.refuse(&refusal, Caller::default(), asked)
             }
-            Some(Route::Jwks | Route::Metadata | Route::Live | Route::Ready) | None => reply::bad_request(),
-        };
-        close_after(&mut answer);
-        answer
-    }
-
-    fn refused_body(&self, refused: RefusedBody, asked: &Asked) -> Answer {
-        let (status, rule, description) = match refused {
-            RefusedBody::TooLong => {
-                (StatusCode::PAYLOAD_TOO_LARGE, Rule::BodyTooLong, "the request body is too long")
+            Some(Route::Inquiry(inquiry)) => {
+                let refusal = TokenRefusal::new(ErrorCode::InvalidRequest, reason).by(Rule::HeadMalformed);
+                self.refuse_inquiry(inquiry, &refusal, Caller::default(), asked)
             }
-            RefusedBody::Slow => {
-                (StatusCode::REQUEST_TIMEOUT, Rule::BodySlow, "the request body did not arrive in time")
-            }
-            RefusedBody::Broken => {
-                (StatusCode::BAD_REQUEST, Rule::BodyBroken, "the request body did not arrive whole")
+            Some(Route::Jwks | Route::Revocations | Route::Metadata | Route::Live | Route::Ready) | None => {
+                reply::bad_request()
             }
         };
-        let refusal = TokenRefusal::new(ErrorCode::InvalidRequest, description).by(rule);
-        let mut answer = self.refuse(&refusal, Caller::default(), asked);
-        *answer.status_mut() = status;
         close_after(&mut answer);
         answer
     }
@@ -325,6 +329,16 @@ impl<E: TokenEndpoint> Face<E> {
         } else {
             StatusCode::SERVICE_UNAVAILABLE
         }
+    }
+
+    /// The body, if it comes in time.
+    async fn read<B>(&self, body: B) -> Result<Bytes, RefusedBody>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: std::error::Error,
+    {
+        let in_time = tokio::time::timeout(self.limits.body_timeout, self.collect(body)).await;
+        in_time.unwrap_or(Err(RefusedBody::Slow))
     }
 
     /// The body, of which no byte over the limit is kept. What says that it is longer is refused unread.
@@ -368,6 +382,28 @@ enum RefusedBody {
     TooLong,
     Slow,
     Broken,
+}
+
+impl RefusedBody {
+    fn refusal(self) -> TokenRefusal {
+        let (rule, description) = match self {
+            Self::TooLong => (Rule::BodyTooLong, "the request body is too long"),
+            Self::Slow => (Rule::BodySlow, "the request body did not arrive in time"),
+            Self::Broken => (Rule::BodyBroken, "the request body did not arrive whole"),
+        };
+        TokenRefusal::new(ErrorCode::InvalidRequest, description).by(rule)
+    }
+
+    /// The answer with the status that says it best. The connection ends with it.
+    fn finish(self, mut answer: Answer) -> Answer {
+        *answer.status_mut() = match self {
+            Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::Broken => StatusCode::BAD_REQUEST,
+        };
+        close_after(&mut answer);
+        answer
+    }
 }
 
 struct Panicked;

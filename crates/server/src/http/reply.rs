@@ -48,6 +48,11 @@ pub(super) fn refusal(refusal: &TokenRefusal) -> Answer {
     answer
 }
 
+/// What is told of a token, or that one was revoked: as secret as a token.
+pub(super) fn told(body: Bytes) -> Answer {
+    uncached(StatusCode::OK, body)
+}
+
 /// A document that may be kept for five minutes.
 pub(super) fn document(body: &Bytes, content_type: HeaderValue) -> Answer {
     let mut answer = Response::new(Full::new(body.clone()));

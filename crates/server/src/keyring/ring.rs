@@ -8,6 +8,7 @@ use crate::server_key::Sealer;
 use crate::store::{Changes, Follower};
 use arc_swap::{ArcSwap, Guard};
 use jeton_proto::jose::access_token::AccessTokenSigner;
+use jeton_proto::jose::jwk::JwkSet;
 use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::rotation::{ScheduledKey, Turns};
 use jeton_proto::time::Timestamp;
@@ -36,6 +37,8 @@ pub(crate) struct Keys {
     es256: Turns<Arc<Signer>>,
     eddsa: Turns<Arc<Signer>>,
     rs256: Turns<Arc<Signer>>,
+    /// Every key that is published, to verify with.
+    verification: JwkSet,
     /// Keys that are published and cannot be opened here: their ids, and why.
     unopened: BTreeMap<String, String>,
 }
@@ -92,6 +95,11 @@ impl Keys {
         turns.at(now).map(|signer| &signer.signer)
     }
 
+    /// Every key that a live token may be signed with.
+    pub(crate) const fn verification(&self) -> &JwkSet {
+        &self.verification
+    }
+
     /// Whether the private half of this key is at hand.
     pub(super) fn has_opened(&self, key_id: &str) -> bool {
         self.signers.contains_key(key_id)
@@ -116,7 +124,9 @@ impl Keys {
             }))
         };
         let [es256, eddsa, rs256] = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256].map(turns);
-        Self { es256, eddsa, rs256, ..keys }
+        // One that cannot be used leaves the others in.
+        let verification = JwkSet::parse(&keys.jwks()).unwrap_or_default();
+        Self { es256, eddsa, rs256, verification, ..keys }
     }
 
     /// The public keys as a JWK Set (RFC 7517 §5), the newest first: the same bytes at every instance.

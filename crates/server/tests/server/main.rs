@@ -19,6 +19,7 @@ mod connections;
 mod crowds;
 mod foreign_clients;
 mod hostile;
+mod inquiries;
 mod instances;
 mod log;
 mod negative;
@@ -32,7 +33,7 @@ mod tokens;
 use jeton_proto::issuance::ClientSettings;
 use jeton_proto::secret::Secret;
 use jeton_server::audit::Audit;
-use jeton_server::{Config, Counters, Listen, Registry, ServeError, Server};
+use jeton_server::{Config, Counters, InquiryCounters, Listen, Registry, ServeError, Server};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -47,6 +48,7 @@ struct Running {
     issuer: String,
     address: SocketAddr,
     counters: Arc<Counters>,
+    inquiry_counters: Arc<InquiryCounters>,
     audit: Option<Audit>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Result<(), ServeError>>,
@@ -64,6 +66,7 @@ impl Running {
             issuer: server.issuer().to_owned(),
             address: server.local_addrs()[0],
             counters: server.counters(),
+            inquiry_counters: server.inquiry_counters(),
             audit: server.audit().cloned(),
             stop,
             serving: tokio::spawn(server.serve(async { stopped.await.unwrap_or(()) })),
