@@ -9,6 +9,7 @@ use crate::keys::{KeyCache, KeysUnavailable};
 use crate::layer::GuardLayer;
 use crate::principal::Principal;
 use crate::refusal::Refusal;
+use crate::revocations::{RevocationStatus, Revocations, Verdict};
 use http::HeaderMap;
 use jeton::Clock;
 use jeton_proto::verification::{Expectations, Rejection, decide};
@@ -38,6 +39,7 @@ pub struct Guard {
 struct Inner {
     keys: KeyCache,
     expectations: Expectations,
+    revocations: Option<Revocations>,
     realm: Arc<str>,
     clock: Arc<dyn Clock>,
 }
@@ -55,25 +57,33 @@ impl Guard {
     }
 
     /// Fetches the keys unless they are there, so that the first request need not wait and a wrong issuer is found at
-    /// start. A service need not end when this fails: the guard tries again with later requests.
+    /// start. A service need not end when this fails: the guard tries again with later requests. The list of revoked tokens
+    /// is asked for as well, when it is followed; how that went is in [`Guard::revocation_status`].
     ///
     /// # Errors
     /// [`KeysUnavailable`] says why there are no keys.
     pub async fn prefetch(&self) -> Result<(), KeysUnavailable> {
-        self.inner.keys.usable().await.map(|_| ())
+        let fetched = self.inner.keys.usable().await.map(|_| ());
+        if let Some(revocations) = &self.inner.revocations {
+            revocations.first().await;
+        }
+        fetched
     }
 
     /// Checks a token by itself. The layer does this for every request.
     ///
     /// # Errors
-    /// [`Refusal::InvalidToken`] or [`Refusal::KeysUnavailable`].
+    /// [`Refusal::InvalidToken`], [`Refusal::KeysUnavailable`] or [`Refusal::RevocationsStale`].
     pub async fn check(&self, token: &str) -> Result<Principal, Refusal> {
-        let Inner { keys, expectations, realm, clock } = &*self.inner;
+        let Inner { keys, expectations, realm, clock, .. } = &*self.inner;
         let mut snapshot = keys.usable().await.map_err(Refusal::KeysUnavailable)?;
         let mut key_sets_tried = 0;
         loop {
             let rejection = match decide(token, &snapshot.set, expectations, clock.now()) {
-                Ok(claims) => return Ok(Principal::new(claims, Arc::clone(realm))),
+                Ok(claims) => {
+                    self.check_revocation(claims.jwt_id()).await?;
+                    return Ok(Principal::new(claims, Arc::clone(realm)));
+                }
                 Err(rejection) => rejection,
             };
             key_sets_tried += 1;
@@ -86,6 +96,20 @@ impl Guard {
                 None => return Err(Refusal::InvalidToken(rejection)),
             }
         }
+    }
+
+    async fn check_revocation(&self, jwt_id: &str) -> Result<(), Refusal> {
+        let Some(revocations) = &self.inner.revocations else { return Ok(()) };
+        match revocations.verdict(jwt_id).await {
+            Verdict::Good => Ok(()),
+            Verdict::Revoked => Err(Refusal::InvalidToken(Rejection::Revoked)),
+            Verdict::Unknown(stale) => Err(Refusal::RevocationsStale(stale)),
+        }
+    }
+
+    /// What is known of the revoked tokens, for metrics and readiness; `None` when they are not followed.
+    pub fn revocation_status(&self) -> Option<RevocationStatus> {
+        self.inner.revocations.as_ref().map(Revocations::status)
     }
 
     /// Checks the one bearer token of a request.

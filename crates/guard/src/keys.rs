@@ -88,6 +88,11 @@ impl KeyCache {
         Self { shared: Arc::new(Shared { source, policy, clock, snapshot, state }) }
     }
 
+    /// Where the keys, and whatever else the issuer publishes, come from.
+    pub(crate) fn source(&self) -> &KeySource {
+        &self.shared.source
+    }
+
     /// Keys that may be used now. Waits only when there are none, or when they are overdue and the issuer was not
     /// found out of reach yet.
     pub(crate) async fn usable(&self) -> Result<Arc<Snapshot>, KeysUnavailable> {

@@ -31,6 +31,7 @@
 //! | two `Authorization` fields, or one that cannot be read | 400 `invalid_request` |
 //! | a token that is expired, forged, from another issuer, for another API | 401 `invalid_token`, with the reason |
 //! | a good token without the scope of the route | 403 `insufficient_scope`, naming the scope |
+//! | a token that was revoked, with [`GuardBuilder::follow_revocations`] | 401 `invalid_token`, saying so |
 //! | any token while there never were keys to check it with | 503 with `Retry-After` |
 //!
 //! A token in the query or the body is not looked at. A request that a browser sends ahead (CORS) carries no token:
@@ -47,6 +48,7 @@ mod keys;
 mod layer;
 mod principal;
 mod refusal;
+mod revocations;
 
 pub use guard::{BuildError, Guard, GuardBuilder};
 pub use jeton_proto::jose::access_token::VerifiedClaims;
@@ -57,3 +59,4 @@ pub use keys::source::FetchError;
 pub use layer::{GuardLayer, GuardService, RequireScope, RequireScopeLayer, require_scope};
 pub use principal::Principal;
 pub use refusal::Refusal;
+pub use revocations::{FeedError, RevocationFeed, RevocationStatus, RevocationsStale, WhenStale};

@@ -1,11 +1,13 @@
 //! Answers to requests that are not let through (RFC 6750 §3).
 
 use crate::keys::KeysUnavailable;
+use crate::revocations::RevocationsStale;
 use http::header::{CACHE_CONTROL, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use jeton::Scope;
 use jeton_proto::verification::Rejection;
 use jeton_proto::wire::challenge::{BearerChallenge, BearerError};
+use std::time::Duration;
 
 /// Why a request is not let through. `Display` is for the log; the caller gets [`Refusal::to_response`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +31,10 @@ pub enum Refusal {
     /// is bad, and make every caller fetch a new one from an issuer that is in trouble already.
     #[error(transparent)]
     KeysUnavailable(KeysUnavailable),
+    /// It is not known which tokens were revoked lately, and the service would rather let nobody through: 503 with
+    /// `Retry-After`. See [`WhenStale::RefuseAfter`](crate::WhenStale::RefuseAfter).
+    #[error(transparent)]
+    RevocationsStale(RevocationsStale),
 }
 
 impl Refusal {
@@ -43,8 +49,8 @@ impl Refusal {
         {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        if let Self::KeysUnavailable(unavailable) = self {
-            let whole_seconds = unavailable.retry_after().as_millis().div_ceil(1000);
+        if let Some(retry_after) = self.retry_after() {
+            let whole_seconds = retry_after.as_millis().div_ceil(1000);
             headers.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(whole_seconds).unwrap_or(u64::MAX)));
         }
         response
@@ -56,7 +62,18 @@ impl Refusal {
             Self::NoCredentials | Self::InvalidToken(_) => StatusCode::UNAUTHORIZED,
             Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
             Self::InsufficientScope { .. } => StatusCode::FORBIDDEN,
-            Self::KeysUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::KeysUnavailable(_) | Self::RevocationsStale(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::KeysUnavailable(unavailable) => Some(unavailable.retry_after()),
+            Self::RevocationsStale(stale) => Some(stale.retry_after()),
+            Self::NoCredentials
+            | Self::InvalidRequest(_)
+            | Self::InvalidToken(_)
+            | Self::InsufficientScope { .. } => None,
         }
     }
 
@@ -73,7 +90,7 @@ impl Refusal {
                     .error(BearerError::InsufficientScope, "the token lacks a scope that is needed here")
                     .scope(needed.clone()),
             ),
-            Self::KeysUnavailable(_) => None,
+            Self::KeysUnavailable(_) | Self::RevocationsStale(_) => None,
         }
     }
 }

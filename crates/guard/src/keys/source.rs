@@ -1,7 +1,7 @@
 //! Where the keys come from: the metadata of the issuer (RFC 8414), then its JWK Set (RFC 7517 §5).
 
 use super::schedule::Reason;
-use http::header::{ACCEPT, CACHE_CONTROL, RETRY_AFTER};
+use http::header::{ACCEPT, CACHE_CONTROL, IF_NONE_MATCH, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
 use jeton::Timestamp;
 use jeton::http::{EndpointUrl, ExchangeError, ExchangeLimits, HttpExchange, InvalidUrl, PlainHttp};
@@ -47,6 +47,15 @@ pub(crate) struct FetchedKeys {
     pub(crate) set: JwkSet,
     pub(crate) jwks_uri: EndpointUrl,
     pub(crate) max_age: Option<Duration>,
+}
+
+/// Whether an answer may say that nothing has changed (RFC 9110 §13.1.2).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unchanged<'a> {
+    /// Nothing is known that it could be the same as.
+    Impossible,
+    /// It may, since the answer with this entity tag.
+    Since(&'a str),
 }
 
 /// Why the keys could not be fetched. Nothing of a body is in it.
@@ -133,12 +142,12 @@ impl KeySource {
     pub(crate) async fn fetch(&self, route: Route, now: Timestamp) -> Result<FetchedKeys, FetchError> {
         let jwks_uri = match route {
             Route::KeySet(last) => last,
-            Route::Metadata { last } => match (self.discover(now).await, last) {
+            Route::Metadata { last } => match (self.jwks_uri(now).await, last) {
                 (Err(FetchError::Exchange { .. } | FetchError::Status { .. }), Some(last)) => last,
                 (discovered, _) => discovered?,
             },
         };
-        let answer = self.ask(&jwks_uri, MAX_JWK_SET_BYTES, now).await?;
+        let answer = self.ask(&jwks_uri, MAX_JWK_SET_BYTES, Unchanged::Impossible, now).await?;
         let server = || jwks_uri.authority().to_owned();
         let set =
             JwkSet::parse(answer.body()).map_err(|fault| FetchError::KeySet { server: server(), fault })?;
@@ -157,16 +166,21 @@ impl KeySource {
         Ok(FetchedKeys { set, jwks_uri, max_age })
     }
 
-    /// Finds the key set through the metadata, at the first of its two places that has some.
-    async fn discover(&self, now: Timestamp) -> Result<EndpointUrl, FetchError> {
+    /// The metadata, at the first of its two places that has some.
+    pub(crate) async fn discover(&self, now: Timestamp) -> Result<AuthorizationServerMetadata, FetchError> {
         let [first, second] = &self.metadata_urls;
-        let metadata = match self.metadata(first, now).await {
+        match self.metadata(first, now).await {
             // Not there, or a page that says so in its own way: RFC 8414 §5 has a second place.
             Err(error @ (FetchError::Status { .. } | FetchError::Metadata { .. })) => {
-                self.metadata(second, now).await.map_err(|other| more_telling(error, other))?
+                self.metadata(second, now).await.map_err(|other| more_telling(error, other))
             }
-            other => other?,
-        };
+            other => other,
+        }
+    }
+
+    /// Finds the key set through the metadata.
+    async fn jwks_uri(&self, now: Timestamp) -> Result<EndpointUrl, FetchError> {
+        let metadata = self.discover(now).await?;
         let jwks_uri = metadata.jwks_uri.ok_or(FetchError::NoJwksUri)?;
         EndpointUrl::parse(&jwks_uri, &self.plain_http).map_err(FetchError::JwksUri)
     }
@@ -176,28 +190,35 @@ impl KeySource {
         url: &EndpointUrl,
         now: Timestamp,
     ) -> Result<AuthorizationServerMetadata, FetchError> {
-        let answer = self.ask(url, MAX_METADATA_BYTES, now).await?;
+        let answer = self.ask(url, MAX_METADATA_BYTES, Unchanged::Impossible, now).await?;
         AuthorizationServerMetadata::parse(answer.body(), &self.issuer)
             .map_err(|fault| FetchError::Metadata { server: url.authority().to_owned(), fault })
     }
 
-    async fn ask(
+    /// One request. An answer is 200, or 304 where `unchanged` lets it be.
+    pub(crate) async fn ask(
         &self,
         url: &EndpointUrl,
         body_bytes: usize,
+        unchanged: Unchanged<'_>,
         now: Timestamp,
     ) -> Result<Response<bytes::Bytes>, FetchError> {
         let server = || url.authority().to_owned();
         let failed = |fault| FetchError::Exchange { server: server(), fault };
-        let request = Request::builder()
-            .method(Method::GET)
-            .uri(url.as_str())
-            .header(ACCEPT, "application/json")
+        let request = Request::builder().method(Method::GET).uri(url.as_str());
+        let request = match unchanged {
+            Unchanged::Impossible => request.header(ACCEPT, "application/json"),
+            Unchanged::Since(tag) => request.header(ACCEPT, "*/*").header(IF_NONE_MATCH, tag),
+        };
+        let request = request
             .body(bytes::Bytes::new())
             .map_err(|error| failed(ExchangeError::Request(error.to_string())))?;
         let limits = ExchangeLimits { time: self.timeout, body_bytes };
         let answer = self.exchange.exchange(request, limits).await.map_err(failed)?;
-        if answer.status() != StatusCode::OK {
+        let may_be_unchanged = matches!(unchanged, Unchanged::Since(_));
+        let is_answer = answer.status() == StatusCode::OK
+            || (answer.status() == StatusCode::NOT_MODIFIED && may_be_unchanged);
+        if !is_answer {
             let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
             return Err(FetchError::Status {
                 server: server(),

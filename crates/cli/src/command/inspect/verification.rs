@@ -19,7 +19,9 @@ pub(super) async fn verify(
         .map_err(|error| Failure::new(ExitCode::Usage, format!("--issuer: {error}")))?;
     match guard.check(token).await {
         Ok(_principal) => Ok(()),
-        Err(refusal @ Refusal::KeysUnavailable(_)) => Err(Failure::of(ExitCode::ServerUnreachable, &refusal)),
+        Err(refusal @ (Refusal::KeysUnavailable(_) | Refusal::RevocationsStale(_))) => {
+            Err(Failure::of(ExitCode::ServerUnreachable, &refusal))
+        }
         Err(
             refusal @ (Refusal::InvalidToken(_)
             | Refusal::NoCredentials
