@@ -116,10 +116,9 @@ fn a_running_server_follows_its_files() {
 fn an_application_that_is_killed_has_changed_all_or_nothing() {
     let home = Home::new();
     let write = |seconds: u32| {
-        let clients: String = (0..400)
-            .map(|at| format!("[[client]]\nclient_id = 'c-{at}'\ntoken_lifetime_seconds = {seconds}\n"))
-            .collect();
-        home.write("clients/all.toml", &clients);
+        let client = |at| format!("[[client]]\nclient_id = 'c-{at}'\ntoken_lifetime_seconds = {seconds}\n");
+        let clients: Vec<_> = (0..400).map(client).collect();
+        home.write("clients/all.toml", &clients.concat());
     };
     write(100);
     home.run(&["apply", "clients"]).done();
@@ -153,7 +152,8 @@ fn a_disk_without_room_leaves_the_registry_as_it_was() {
     let home = Home::new();
     home.write("clients/a.toml", "client_id = 'a'\n");
     home.run(&["apply", "clients"]).done();
-    let clients: String = (0..5000).map(|at| format!("[[client]]\nclient_id = 'c-{at}'\n")).collect();
+    let clients: Vec<_> = (0..5000).map(|at| format!("[[client]]\nclient_id = 'c-{at}'\n")).collect();
+    let clients = clients.concat();
     home.write("clients/many.toml", &clients);
     // Files of this process can have 200 blocks of 512 bytes; what goes beyond fails as on a full disk.
     let mut limited = home.jeton(&[]);

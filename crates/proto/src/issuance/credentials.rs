@@ -83,7 +83,7 @@ impl ClientCredentials {
         if names.len() != self.secrets.len() {
             return Err(InvalidCredentials::SameSecretName);
         }
-        if self.secrets.iter().any(|secret| secret.never_in_force()) {
+        if self.secrets.iter().any(NamedSecret::never_in_force) {
             return Err(InvalidCredentials::SecretTerm);
         }
         Ok(())

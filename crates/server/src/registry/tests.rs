@@ -20,8 +20,7 @@ fn settings() -> ClientSettings {
 fn snapshot(registry: &Registry) -> Arc<Snapshot> {
     let clients = Clients::default();
     clients.follow(&registry.store().changes(ChangeNumber(0)).unwrap());
-    let snapshot = Arc::clone(&clients.snapshot());
-    snapshot
+    Arc::clone(&clients.snapshot())
 }
 
 fn authenticated(registry: &Registry, secret: &Secret<String>) -> Result<String, AuthenticationFailure> {
@@ -48,7 +47,8 @@ impl Clock for SetClock {
 fn registry_with_clock(dir: &Path) -> (Registry, Arc<SetClock>) {
     let clock = Arc::new(SetClock(Mutex::new(NOW)));
     let key = ServerKey::open(dir).unwrap();
-    let registry = Registry::over(&StoreLocation::DataDir(dir.to_owned()), &key, clock.clone()).unwrap();
+    let location = StoreLocation::DataDir(dir.to_owned());
+    let registry = Registry::over(&location, &key, Arc::<SetClock>::clone(&clock)).unwrap();
     (registry, clock)
 }
 

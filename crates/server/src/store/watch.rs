@@ -143,7 +143,9 @@ fn look(
 ) -> Result<ChangeNumber, StoreError> {
     let changes = store.changes(seen)?;
     if changes.extent == Extent::Everything || !changes.records.is_empty() {
-        followers.iter().for_each(|follower| follower.follow(&changes));
+        for follower in followers {
+            follower.follow(&changes);
+        }
         tracing::debug!(records = changes.records.len(), "the registry has changed and was read");
     }
     Ok(changes.through)

@@ -61,7 +61,7 @@ impl Content {
             Self::Text(text) => right.put_into(text).into_bytes(),
             Self::Hex { hex } => (0..hex.len())
                 .step_by(2)
-                .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+                .map(|at| u8::from_str_radix(hex.get(at..at + 2).unwrap(), 16).unwrap())
                 .collect(),
             Self::Repeat { repeat, times } => repeat.repeat(*times).into_bytes(),
             Self::Parts(parts) => parts.iter().flat_map(|part| part.bytes(right)).collect(),
@@ -96,7 +96,7 @@ impl Request {
             request.push_str("\r\n");
         }
         if let Some(body) = &body {
-            request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            request.extend(["Content-Length: ", &body.len().to_string(), "\r\n"]);
         }
         request.push_str("\r\n");
         let mut bytes = request.into_bytes();
@@ -107,9 +107,8 @@ impl Request {
 
 /// What is wrong with `answer`, if anything.
 fn fault(refusal: &Refusal, answer: &str) -> Option<String> {
-    let (head, body) = match answer.split_once("\r\n\r\n") {
-        Some(parts) => parts,
-        None => return refusal.status.map(|_| "there is no answer".to_owned()),
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else {
+        return refusal.status.map(|_| "there is no answer".to_owned());
     };
     let status = head.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
     if refusal.status.is_some() && status != refusal.status {

@@ -146,15 +146,12 @@ fn two_who_apply_at_once_leave_what_one_of_them_says() {
                 let (data, round) = (world.data.path(), round);
                 scope.spawn(move || {
                     let files = tempfile::tempdir().unwrap();
-                    let clients: String = (0..50)
-                        .map(|at| {
-                            format!(
-                                "[[client]]\nclient_id = 'c-{at}'\ntoken_lifetime_seconds = {}\n",
-                                lifetime + round
-                            )
-                        })
-                        .collect();
-                    std::fs::write(files.path().join("a.toml"), clients).unwrap();
+                    let seconds = lifetime + round;
+                    let client = |at| {
+                        format!("[[client]]\nclient_id = 'c-{at}'\ntoken_lifetime_seconds = {seconds}\n")
+                    };
+                    let clients: Vec<_> = (0..50).map(client).collect();
+                    std::fs::write(files.path().join("a.toml"), clients.concat()).unwrap();
                     let declared = DeclaredClients::read(files.path()).unwrap();
                     Registry::open(data).unwrap().apply(&declared, &terms(Unnamed::Kept)).unwrap();
                 });

@@ -41,8 +41,8 @@ fn location(dir: &Path) -> StoreLocation {
 
 fn watch(dir: &Path) -> (StoreWatch, Arc<Mirror>) {
     let mirror = Arc::<Mirror>::default();
-    let watch = StoreWatch::start(location(dir).open().unwrap(), vec![mirror.clone()], Arc::new(SystemClock))
-        .unwrap();
+    let followers: Vec<Arc<dyn Follower>> = vec![Arc::<Mirror>::clone(&mirror)];
+    let watch = StoreWatch::start(location(dir).open().unwrap(), followers, Arc::new(SystemClock)).unwrap();
     (watch, mirror)
 }
 
