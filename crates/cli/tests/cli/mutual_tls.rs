@@ -225,7 +225,8 @@ fn our_own_server_over_tls_serves_our_own_client() {
         &[("JETON_SERVER_TLS_CLIENT_CA", "ca.pem")],
         &[&flags[..], &["--issuer", "https://localhost"]].concat(),
     );
-    let port = server.announcement.lines().next().unwrap().rsplit(':').next().unwrap().trim().to_owned();
+    let listening = server.announcement.lines().find(|line| line.starts_with("listening on")).unwrap();
+    let port = listening.rsplit(':').next().unwrap().trim().to_owned();
     let secret = home.run(&["client", "add", "billing"]).done().trim_end().to_owned();
     let token_url = format!("https://localhost:{port}/oauth/token");
     let mut command = home.jeton(&["token", "--no-cache", "--token-url", &token_url]);
