@@ -12,7 +12,7 @@ use crate::jose::jwk::{KeyError, SigningKey, VerificationKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub(in crate::jose) use compact::Compact;
-pub use json::InvalidJson;
+pub use json::{InvalidJson, parse_object};
 use serde_json::json;
 use std::fmt;
 

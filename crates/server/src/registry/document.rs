@@ -13,7 +13,7 @@ use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::time::Timestamp;
 use jeton_proto::wire::scope::Scope;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -96,7 +96,7 @@ struct WorkloadDocument {
 
 /// Why a document is no client.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum InvalidDocument {
+pub(crate) enum InvalidDocument {
     /// Not JSON of the kind, or with a member that is not known.
     #[error("its document cannot be read: {0}")]
     Json(#[from] serde_json::Error),
@@ -143,7 +143,23 @@ pub(super) fn render(record: &ClientRecord) -> Result<String, InvalidDocument> {
 
 /// The client `client_id` of a document. Whether its values hold together is not judged here.
 pub(super) fn parse(client_id: &str, body: &str) -> Result<ClientRecord, InvalidDocument> {
-    let document: ClientDocument = serde_json::from_str(body)?;
+    record_of(client_id, serde_json::from_str(body)?)
+}
+
+/// The members of a client's document.
+pub(crate) fn members(record: &ClientRecord) -> Result<Map<String, Value>, InvalidDocument> {
+    Ok(serde_json::from_str(&render(record)?)?)
+}
+
+/// The client of a document with these members, as [`parse`] reads it.
+pub(crate) fn of_members(
+    client_id: &str,
+    members: Map<String, Value>,
+) -> Result<ClientRecord, InvalidDocument> {
+    record_of(client_id, serde_json::from_value(Value::Object(members))?)
+}
+
+fn record_of(client_id: &str, document: ClientDocument) -> Result<ClientRecord, InvalidDocument> {
     let scope = |member, text: &str| text.parse::<Scope>().map_err(|_| InvalidDocument::Member(member));
     let algorithm = document
         .signing_algorithm

@@ -3,6 +3,7 @@
 //! [`Registry`] is for those who administer; the token path has a [`Snapshot`] in memory, which a
 //! [`StoreWatch`](crate::store::StoreWatch) keeps up to date.
 
+mod administration;
 mod application;
 mod document;
 mod record;
@@ -12,7 +13,7 @@ mod snapshot;
 mod uses;
 
 pub use application::ApplyError;
-pub(crate) use document::shown;
+pub(crate) use document::{InvalidDocument, members, of_members, shown};
 pub use record::{ClientListing, ClientRecord, DamagedClient, MAX_MANAGER_BYTES};
 pub use rotation::{NewSecret, Rotated, SecretKeeping};
 pub use secrets::certificate_thumbprint;

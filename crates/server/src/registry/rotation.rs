@@ -8,7 +8,7 @@ use jeton_proto::wire::error_response::printable;
 use std::time::Duration;
 
 /// The name of the secret that a client is added with, where none is given.
-const FIRST_SECRET: &str = "1";
+pub(super) const FIRST_SECRET: &str = "1";
 
 /// What the server keeps of a secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl Registry {
         self.hasher.digest_text(secret)
     }
 
-    fn named_secret(
+    pub(super) fn named_secret(
         &self,
         client_id: &str,
         name: &str,

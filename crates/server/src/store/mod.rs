@@ -137,6 +137,9 @@ pub(crate) trait Store: Send + fmt::Debug {
     /// One record, unless it was removed.
     fn record(&mut self, kind: Kind, id: &str) -> Result<Option<Record>, StoreError>;
 
+    /// The records of `kind` whose ids come after `after` in the order of their bytes: the first `limit` of them, in that order.
+    fn page(&mut self, kind: Kind, after: &str, limit: usize) -> Result<Vec<Record>, StoreError>;
+
     /// Writes all of `writes` durably, or none of them. When this returns an error other than [`CommitError::Conflict`] and
     /// [`CommitError::Full`], the commit may have happened all the same.
     fn commit(&mut self, writes: &[Write], now: Timestamp) -> Result<ChangeNumber, CommitError>;

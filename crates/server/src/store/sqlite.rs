@@ -67,6 +67,11 @@ impl Store for SqliteStore {
         Ok(found.filter(|record| record.body.is_some()))
     }
 
+    fn page(&mut self, kind: Kind, after: &str, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.follow_the_file()?;
+        read_page(&self.connection, kind, after, limit).map_err(|source| self.database(source))
+    }
+
     fn commit(&mut self, writes: &[Write], now: Timestamp) -> Result<ChangeNumber, CommitError> {
         self.follow_the_file()?;
         commit(&mut self.connection, writes, now).map_err(|failed| match failed {
@@ -127,6 +132,24 @@ fn read_changes(connection: &mut Connection, after: ChangeNumber) -> rusqlite::R
         records.retain(|record: &Record| record.body.is_some());
     }
     Ok(Changes { through: ChangeNumber(through), extent, records })
+}
+
+fn read_page(
+    connection: &Connection,
+    kind: Kind,
+    after: &str,
+    limit: usize,
+) -> rusqlite::Result<Vec<Record>> {
+    let mut query = connection.prepare(
+        "SELECT kind, id, body, change, expires_at_ms FROM record \
+         WHERE kind = ?1 AND id > ?2 AND body IS NOT NULL ORDER BY id LIMIT ?3",
+    )?;
+    let mut rows = query.query(params![kind.name(), after, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        records.extend(read_record(row)?);
+    }
+    Ok(records)
 }
 
 /// The record of a row; `None` when it is of a kind that is not known.

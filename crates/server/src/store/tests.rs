@@ -59,6 +59,7 @@ on_both_stores!(
     there_are_bounds,
     a_setting_is_what_was_set_first,
     nobody_sees_a_part_of_a_commit,
+    a_page_goes_on_where_the_one_before_ended,
 );
 
 fn put(kind: Kind, id: &str, body: &str, expect: Expect) -> Write {
@@ -67,6 +68,22 @@ fn put(kind: Kind, id: &str, body: &str, expect: Expect) -> Write {
 
 fn remove(kind: Kind, id: &str, expect: Expect) -> Write {
     Write { kind, id: id.to_owned(), body: None, expires_at: None, expect }
+}
+
+fn a_page_goes_on_where_the_one_before_ended(place: &Place) {
+    let Pair { mut one, mut two } = place.pair();
+    let ids = ["B", "a", "a b", "a/b", "b", "~"];
+    let writes: Vec<_> = ids.iter().rev().map(|id| put(Kind::Client, id, "{}", Expect::Absent)).collect();
+    one.commit(&writes, NOW).unwrap();
+    one.commit(&[put(Kind::SecretUse, "aa", "{}", Expect::Absent)], NOW).unwrap();
+    one.commit(&[remove(Kind::Client, "a/b", Expect::Anything)], NOW).unwrap();
+    let mut page = |after, limit| -> Vec<String> {
+        let records = two.page(Kind::Client, after, limit).unwrap();
+        records.into_iter().map(|record| record.id).collect()
+    };
+    assert_eq!(page("", 3), ["B", "a", "a b"]);
+    assert_eq!(page("a b", 3), ["b", "~"]);
+    assert_eq!(page("~", 3), [""; 0]);
 }
 
 fn bodies(changes: &Changes) -> Vec<(&str, Option<&str>)> {

@@ -23,6 +23,8 @@ const LEAST_GAP: Duration = Duration::from_millis(20);
 const PURGE_INTERVAL: Duration = Duration::from_mins(10);
 /// The longest that a failed authentication waits for a look.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+/// The longest wait for a commit of this process to be read back.
+const SEEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Has a part of the store in memory.
 pub(crate) trait Follower: Send + Sync + fmt::Debug {
@@ -65,6 +67,8 @@ impl Nudge {
 struct Shared {
     looks_begun: AtomicU64,
     readable: AtomicBool,
+    /// The last commit that the followers have.
+    seen: AtomicU64,
 }
 
 impl StoreWatch {
@@ -75,7 +79,11 @@ impl StoreWatch {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, WatchError> {
         let seen = look(store.as_mut(), &followers, ChangeNumber(0))?;
-        let shared = Arc::new(Shared { looks_begun: AtomicU64::new(0), readable: AtomicBool::new(true) });
+        let shared = Arc::new(Shared {
+            looks_begun: AtomicU64::new(0),
+            readable: AtomicBool::new(true),
+            seen: AtomicU64::new(seen.0),
+        });
         let (nudge, nudged) = sync_channel(1);
         let nudge = Arc::new(nudge);
         let listening = store.listen(Nudge::of(&nudge));
@@ -111,6 +119,18 @@ impl StoreWatch {
             // When the channel is full, the look that was asked for has not begun, so it will do.
             let _asked = nudge.try_send(());
         }
+    }
+
+    /// Waits until the followers have the commit `change`, for [`SEEN_TIMEOUT`] at most; whether they have it.
+    pub(crate) async fn wait_for(&self, change: ChangeNumber) -> bool {
+        let has_it = || self.shared.seen.load(Ordering::SeqCst) >= change.0;
+        let looking = async {
+            while !has_it() {
+                self.look_again().await;
+            }
+        };
+        let _in_time = tokio::time::timeout(SEEN_TIMEOUT, looking).await;
+        has_it()
     }
 }
 
@@ -187,6 +207,7 @@ fn keep_watch(mut watcher: Watcher, shared: &Shared, nudged: &Receiver<()>, done
         let begun = shared.looks_begun.fetch_add(1, Ordering::SeqCst).saturating_add(1);
         match watcher.look() {
             Ok(()) => {
+                shared.seen.store(watcher.seen.0, Ordering::SeqCst);
                 if !shared.readable.swap(true, Ordering::Relaxed) {
                     tracing::info!("the registry can be read again");
                 }

@@ -7,8 +7,11 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Number, Value};
 use std::fmt;
 
-/// Reads `bytes` as one JSON object and nothing after it.
-pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, InvalidJson> {
+/// Reads `bytes` as one JSON object and nothing after it, in which no member name is repeated at any depth.
+///
+/// # Errors
+/// An [`InvalidJson`], which has nothing of the bytes in it.
+pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, InvalidJson> {
     let mut input = serde_json::Deserializer::from_slice(bytes);
     let value = UniqueMembers.deserialize(&mut input).map_err(|error| InvalidJson::from_serde(&error))?;
     input.end().map_err(|error| InvalidJson::from_serde(&error))?;

@@ -157,6 +157,13 @@ impl Store for PostgresStore {
         })
     }
 
+    fn page(&mut self, kind: Kind, after: &str, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let after = after.to_owned();
+        self.ask(LOOK_TIMEOUT, move |client| {
+            Box::pin(async move { Ok(statements::page(client, kind, &after, limit).await?) })
+        })
+    }
+
     fn commit(&mut self, writes: &[Write], now: Timestamp) -> Result<ChangeNumber, CommitError> {
         let writes = writes.to_vec();
         self.call(COMMIT_TIMEOUT, move |client| {

@@ -6,7 +6,7 @@ use crate::store::{ChangeNumber, Changes, CommitError, Extent, Kind, REMOVAL_REM
 use jeton_proto::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 
 /// The channel on which a commit is told to those who listen.
@@ -125,6 +125,22 @@ pub(super) async fn record(client: &Client, kind: Kind, id: &str) -> Result<Opti
                  WHERE kind = $1 AND id = $2 AND body IS NOT NULL";
     let row = client.query_typed_opt(query, &[(&kind.name(), Type::TEXT), (&id, Type::TEXT)]).await?;
     row.map_or(Ok(None), |row| read_record(&row))
+}
+
+/// The records after an id, in the order of the bytes of their ids.
+pub(super) async fn page(
+    client: &Client,
+    kind: Kind,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<Record>, Fault> {
+    let query = "SELECT kind, id, body, change, expires_at_ms FROM jeton.record
+                 WHERE kind = $1 AND id > $2 AND body IS NOT NULL ORDER BY id LIMIT $3";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&kind.name(), Type::TEXT), (&after, Type::TEXT), (&limit, Type::INT8)];
+    let rows = client.query_typed(query, &parameters).await?;
+    rows.iter().filter_map(|row| read_record(row).transpose()).collect()
 }
 
 /// The record of a row; `None` when it is of a kind that is not known.
