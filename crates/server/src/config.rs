@@ -117,6 +117,9 @@ pub struct Config {
     pub audit_limits: AuditLimits,
     /// Where the metrics are had, at `/metrics`, over plain http. `None`: nowhere, which is the default.
     pub metrics_listen: Option<Listen>,
+    /// Where the administrative API is had: over TLS where the server has a certificate, else over plain http at loopback addresses
+    /// alone. `None`: nowhere, which is the default.
+    pub admin_listen: Option<Listen>,
     /// The clock. Default: the one of the machine.
     pub clock: Arc<dyn Clock>,
 }
@@ -145,6 +148,7 @@ impl Config {
             audit_log: AuditLog::default(),
             audit_limits: AuditLimits::default(),
             metrics_listen: None,
+            admin_listen: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -156,6 +160,14 @@ impl Config {
         }
         self.default_algorithm()?;
         self.rotation()?;
+        if let Some(Listen::Addresses(addresses)) = &self.admin_listen {
+            if addresses.is_empty() {
+                return Err(InvalidConfig::NoAddress);
+            }
+            if self.tls.is_none() && !addresses.iter().all(|address| address.ip().is_loopback()) {
+                return Err(InvalidConfig::AdminNotLoopback);
+            }
+        }
         match (&self.issuer, &self.listen) {
             (_, Listen::Addresses(addresses)) if addresses.is_empty() => Err(InvalidConfig::NoAddress),
             (Some(issuer), _) if self.tls.is_some() && !issuer.starts_with("https://") => {
@@ -235,6 +247,7 @@ impl fmt::Debug for Config {
             .field("audit_log", &self.audit_log)
             .field("audit_limits", &self.audit_limits)
             .field("metrics_listen", &self.metrics_listen)
+            .field("admin_listen", &self.admin_listen)
             .finish_non_exhaustive()
     }
 }
@@ -261,6 +274,12 @@ pub enum InvalidConfig {
     /// There is TLS, and the issuer says that there is none.
     #[error("the server has a certificate, so the issuer must begin with https://")]
     IssuerNotHttps,
+    /// The administrative API would be open to the network in the clear.
+    #[error(
+        "without a certificate the administrative api listens on loopback addresses alone, such as 127.0.0.1:8081, since its tokens and \
+         secrets would go over plain http; give the server a certificate, or let others reach it through a proxy that has one"
+    )]
+    AdminNotLoopback,
     /// There is nothing to listen on.
     #[error("there is no address to listen on")]
     NoAddress,

@@ -22,6 +22,7 @@ pub mod endpoint;
 pub mod http;
 pub mod listen;
 
+mod admin;
 mod authentication;
 mod client_certificate;
 mod clock;
@@ -46,6 +47,7 @@ mod store;
 mod throttle;
 mod tls;
 
+pub use admin::{ADMIN_READ_SCOPE, ADMIN_SCOPE};
 pub use client_certificate::{CertificateTrust, ClientCertificate};
 pub use clock::SystemClock;
 pub use config::{AssertionAudience, Config, InvalidConfig, Listen, NoDataDir, Storage, default_data_dir};

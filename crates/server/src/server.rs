@@ -1,5 +1,6 @@
 //! A server, from its settings to its end.
 
+use crate::admin::{Administration, Unopened};
 use crate::audit::{Audit, JournalError};
 use crate::authentication::{AssertionAuthenticator, Authenticator};
 use crate::config::{Config, InvalidConfig, Listen, token_endpoint};
@@ -26,6 +27,7 @@ use jeton_proto::time::Timestamp;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// An authorization server whose sockets are open and whose keys and clients are loaded.
 ///
@@ -41,6 +43,7 @@ pub struct Server {
     clients_dir: Option<ClientsDirectory>,
     tls: Option<Arc<Tls>>,
     metrics_listeners: Vec<TcpListener>,
+    administration: Option<Administration>,
     started_at: Timestamp,
 }
 
@@ -91,6 +94,7 @@ impl Server {
         let key = ServerKey::of(config.key.as_ref(), &config.storage, &config.data_dir)?;
         let location = StoreLocation::of(&config.storage, &config.data_dir).map_err(RegistryError::from)?;
         let registry = Registry::over(&location, &key, Arc::clone(&config.clock))?;
+        let admin = Unopened::bind(config.admin_listen.as_ref(), &location, &key)?;
         let audit = config.audit_log.path(&config.data_dir);
         let audit_clock = Arc::clone(&config.clock);
         let audit = audit.map(|path| Audit::start(path, config.audit_limits, audit_clock)).transpose()?;
@@ -151,20 +155,27 @@ impl Server {
             throttle: Throttle::new(&config.throttling),
             counters: Arc::clone(&counters),
         };
-        let face =
-            Face::new(endpoint, documents, config.limits).counting_in(counters).with_audit(audit.clone());
+        let face = Face::new(endpoint, documents, config.limits).counting_in(counters);
+        let face = Arc::new(face.with_audit(audit.clone()));
+        let administration = admin.map(|admin| admin.before(&face, audit.clone())).transpose()?;
         Ok(Self {
             issuer,
             local_addrs,
             listeners,
-            face: Arc::new(face),
+            face,
             audit,
             flusher,
             clients_dir,
             tls,
             metrics_listeners,
+            administration,
             started_at,
         })
+    }
+
+    /// The addresses at which the administrative API is had.
+    pub fn admin_addrs(&self) -> Vec<SocketAddr> {
+        self.administration.as_ref().map(Administration::addresses).unwrap_or_default()
     }
 
     /// The issuer identifier, as it stands in tokens and metadata.
@@ -223,7 +234,19 @@ impl Server {
         let metrics = metrics.collect::<io::Result<Vec<_>>>().map_err(ServeError)?;
         let telling = tokio::spawn(metrics::serve(metrics, self.metrics_text()));
         let watching = self.tls.clone().map(|tls| tokio::spawn(tls.watch()));
+        let (tell_end, ending) = watch::channel(false);
+        let administering =
+            self.administration.map(|administration| administration.serve(self.tls.clone(), ending));
+        let administering = administering.transpose().map_err(ServeError)?;
+        let shutdown = async {
+            shutdown.await;
+            tell_end.send_replace(true);
+        };
         let served = listen::serve_over(self.tls, self.listeners, self.face, shutdown).await;
+        drop(tell_end);
+        if let Some(administering) = administering {
+            let _panicked = administering.await;
+        }
         telling.abort();
         if let Some(watching) = watching {
             watching.abort();

@@ -13,6 +13,9 @@ pub(crate) struct OperationsArgs {
     /// Where the metrics are had, at /metrics, such as 127.0.0.1:9464 [env: JETON_SERVER_METRICS_LISTEN; default: nowhere]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics_listen: Option<String>,
+    /// Where clients and keys are administered over HTTP, such as 8081 [env: JETON_SERVER_ADMIN_LISTEN; default: nowhere]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin_listen: Option<String>,
     /// The certificate of the server with those above it, in PEM; it may be replaced [env: JETON_SERVER_TLS_CERTIFICATE]
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_certificate: Option<String>,

@@ -43,6 +43,10 @@ pub(crate) async fn run(args: &ServerArgs, layers: &Layers) -> Result<(), Failur
     if !metrics.is_empty() {
         output::note(&format!("metrics at http://{}/metrics", metrics.join(", ")));
     }
+    let admin: Vec<_> = server.admin_addrs().iter().map(ToString::to_string).collect();
+    if !admin.is_empty() {
+        output::note(&format!("administration at {}, described at /admin/openapi.json", admin.join(", ")));
+    }
     notify::tell(notify::READY);
     let shutdown = async {
         interrupt.wait().await;

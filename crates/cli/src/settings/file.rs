@@ -65,6 +65,7 @@ pub(super) struct ServerSection {
     pub(super) unnamed_clients: Option<Spanned<String>>,
     pub(super) audit_log: Option<Spanned<String>>,
     pub(super) metrics_listen: Option<Spanned<String>>,
+    pub(super) admin_listen: Option<Spanned<String>>,
     pub(super) tls_certificate: Option<Spanned<String>>,
     pub(super) tls_key: Option<Spanned<String>>,
     pub(super) tls_client_ca: Option<Spanned<String>>,

@@ -105,14 +105,14 @@ impl Asked {
 
 /// The name of one request, in base64url: unique, and no word about how many there were before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct RequestId([u8; 22]);
+pub(crate) struct RequestId([u8; 22]);
 
 impl RequestId {
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    pub(super) fn write_to(&self, answer: &mut Answer) {
+    pub(crate) fn write_to(&self, answer: &mut Answer) {
         if let Ok(value) = HeaderValue::from_bytes(&self.0) {
             answer.headers_mut().insert(X_REQUEST_ID, value);
         }

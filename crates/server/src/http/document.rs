@@ -19,6 +19,23 @@ const REVOCATION_PATH: &str = "/oauth/revoke";
 const REVOCATIONS_PATH: &str = "/oauth/revocations";
 const JWKS_PATH: &str = "/oauth/jwks";
 const METADATA_PATH: &str = "/.well-known/oauth-authorization-server";
+/// The `OpenAPI` description of what is found here.
+const DESCRIPTION: &str = include_str!("openapi.json");
+
+/// What is found under which path.
+const ROUTES: [(&str, Route); 11] = [
+    (TOKEN_PATH, Route::Token),
+    (INTROSPECTION_PATH, Route::Inquiry(Inquiry::Introspection)),
+    (REVOCATION_PATH, Route::Inquiry(Inquiry::Revocation)),
+    (REVOCATIONS_PATH, Route::Revocations),
+    (JWKS_PATH, Route::Jwks),
+    (METADATA_PATH, Route::Metadata),
+    ("/.well-known/openid-configuration", Route::Metadata),
+    ("/oauth/openapi.json", Route::Description),
+    ("/healthz", Route::Live),
+    ("/livez", Route::Live),
+    ("/readyz", Route::Ready),
+];
 
 /// The metadata and the keys of an issuer.
 #[derive(Clone, Debug)]
@@ -44,6 +61,7 @@ pub(super) enum Route {
     Revocations,
     Jwks,
     Metadata,
+    Description,
     Live,
     Ready,
 }
@@ -115,16 +133,9 @@ impl Documents {
     pub(super) fn route(&self, path: &str) -> Option<Route> {
         let below = path.strip_prefix(self.issuer_path.as_str());
         let answers = self.inquiries == Inquiries::Answered;
-        let route = |path| match path {
-            TOKEN_PATH => Some(Route::Token),
-            INTROSPECTION_PATH if answers => Some(Route::Inquiry(Inquiry::Introspection)),
-            REVOCATION_PATH if answers => Some(Route::Inquiry(Inquiry::Revocation)),
-            REVOCATIONS_PATH if answers => Some(Route::Revocations),
-            JWKS_PATH => Some(Route::Jwks),
-            METADATA_PATH | "/.well-known/openid-configuration" => Some(Route::Metadata),
-            "/healthz" | "/livez" => Some(Route::Live),
-            "/readyz" => Some(Route::Ready),
-            _ => None,
+        let route = |path| {
+            let found = ROUTES.iter().find(|(there, _)| *there == path).map(|(_, route)| *route);
+            found.filter(|route| answers || !matches!(route, Route::Inquiry(_) | Route::Revocations))
         };
         // RFC 8414 §3.1 puts the well-known part before the path of the issuer.
         below
@@ -135,6 +146,11 @@ impl Documents {
 
     pub(super) fn metadata(&self) -> Answer {
         reply::document(&self.metadata, HeaderValue::from_static("application/json"))
+    }
+
+    pub(super) fn description() -> Answer {
+        let body = Bytes::from_static(DESCRIPTION.as_bytes());
+        reply::document(&body, HeaderValue::from_static("application/json"))
     }
 
     pub(super) fn jwks(&self, headers: &HeaderMap) -> Answer {
@@ -237,6 +253,18 @@ mod tests {
             }
             assert_eq!(documents.route("/oauth/token"), Some(Route::Token), "a proxy may take the path off");
         }
+    }
+
+    #[test]
+    fn every_path_is_described_and_every_description_is_of_one() {
+        let description: serde_json::Value = serde_json::from_str(DESCRIPTION).unwrap();
+        let described: Vec<_> = description["paths"].as_object().unwrap().iter().collect();
+        for (path, route) in ROUTES {
+            let methods: Vec<_> = description["paths"][path].as_object().unwrap().keys().collect();
+            let wanted = if matches!(route, Route::Token | Route::Inquiry(_)) { "post" } else { "get" };
+            assert_eq!(methods, [wanted], "{path}");
+        }
+        assert_eq!(described.len(), ROUTES.len());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use http::header::{HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Version};
 
 /// Finds what RFC 9112 has a server refuse and the HTTP library lets through; the text says what it is.
-pub(super) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
+pub(crate) fn check<B>(request: &Request<B>) -> Result<(), &'static str> {
     check_host(request.version(), request.headers())?;
     check_transfer_encoding(request.headers())
 }

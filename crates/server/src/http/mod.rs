@@ -9,7 +9,9 @@ mod inquiry;
 mod published_keys;
 mod reply;
 
+pub(crate) use asked::RequestId;
 pub use document::{Documents, MutualTls};
+pub(crate) use head::check as check_head;
 pub use published_keys::PublishedKeys;
 pub(crate) use reply::{close_after, push_text};
 
@@ -54,6 +56,7 @@ pub type Answer = Response<Full<Bytes>>;
 /// | `/oauth/jwks` | GET, HEAD | the public keys (RFC 7517 §5) |
 /// | `/.well-known/oauth-authorization-server` | GET, HEAD | the metadata (RFC 8414) |
 /// | `/.well-known/openid-configuration` | GET, HEAD | the same (RFC 8414 §5) |
+/// | `/oauth/openapi.json` | GET, HEAD | the description of all this (`OpenAPI` 3.1) |
 /// | `/healthz`, `/livez`, `/readyz` | GET, HEAD | whether the server is up, and ready |
 ///
 /// When the issuer has a path, everything is found under it too, and the metadata where RFC 8414 §3.1 puts it.
@@ -132,6 +135,11 @@ impl<E: TokenEndpoint> Face<E> {
         &self.limits
     }
 
+    /// The id of one more request, for what is answered beside this face.
+    pub(crate) fn next_request_id(&self) -> RequestId {
+        self.request_ids.next()
+    }
+
     /// Lets `/readyz` tell that no new work is wanted here.
     pub fn begin_drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -182,6 +190,7 @@ impl<E: TokenEndpoint> Face<E> {
             Some(Route::Metadata) => self.documents.metadata(),
             Some(Route::Jwks) => self.documents.jwks(request.headers()),
             Some(Route::Revocations) => self.revocations(request.uri().query(), request.headers()).await,
+            Some(Route::Description) => Documents::description(),
             Some(Route::Live) => reply::health(StatusCode::OK),
             Some(Route::Ready) => reply::health(self.readiness()),
             None => reply::not_found(),
@@ -307,9 +316,15 @@ impl<E: TokenEndpoint> Face<E> {
                 let refusal = TokenRefusal::new(ErrorCode::InvalidRequest, reason).by(Rule::HeadMalformed);
                 self.refuse_inquiry(inquiry, &refusal, Caller::default(), asked)
             }
-            Some(Route::Jwks | Route::Revocations | Route::Metadata | Route::Live | Route::Ready) | None => {
-                reply::bad_request()
-            }
+            Some(
+                Route::Jwks
+                | Route::Revocations
+                | Route::Metadata
+                | Route::Description
+                | Route::Live
+                | Route::Ready,
+            )
+            | None => reply::bad_request(),
         };
         close_after(&mut answer);
         answer
@@ -342,7 +357,7 @@ impl<E: TokenEndpoint> Face<E> {
     }
 
     /// The body, of which no byte over the limit is kept. What says that it is longer is refused unread.
-    async fn collect<B>(&self, body: B) -> Result<Bytes, RefusedBody>
+    pub(crate) async fn collect<B>(&self, body: B) -> Result<Bytes, RefusedBody>
     where
         B: Body<Data = Bytes>,
         B::Error: std::error::Error,
@@ -377,10 +392,13 @@ impl<E: TokenEndpoint> Face<E> {
 }
 
 /// Why a body was not read to its end.
-#[derive(Clone, Copy)]
-enum RefusedBody {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RefusedBody {
+    /// It is longer than it may be.
     TooLong,
+    /// It took too long.
     Slow,
+    /// It ended before its end.
     Broken,
 }
 

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod administration;
 mod assertion_attacks;
 mod assertion_kills;
 mod assertions;
@@ -17,7 +18,10 @@ mod audit;
 mod changes;
 mod connections;
 mod crowds;
+mod descriptions;
 mod foreign_clients;
+#[path = "../../../../testdata/foreign/programs.rs"]
+mod foreign_programs;
 mod hostile;
 mod inquiries;
 mod instances;
@@ -47,6 +51,7 @@ use tokio::task::JoinHandle;
 struct Running {
     issuer: String,
     address: SocketAddr,
+    admin: Vec<SocketAddr>,
     counters: Arc<Counters>,
     inquiry_counters: Arc<InquiryCounters>,
     audit: Option<Audit>,
@@ -65,6 +70,7 @@ impl Running {
         Self {
             issuer: server.issuer().to_owned(),
             address: server.local_addrs()[0],
+            admin: server.admin_addrs(),
             counters: server.counters(),
             inquiry_counters: server.inquiry_counters(),
             audit: server.audit().cloned(),

@@ -15,6 +15,8 @@ const METRICS_LISTEN: Name = Name {
     environment: "JETON_SERVER_METRICS_LISTEN",
     flag: "--metrics-listen",
 };
+const ADMIN_LISTEN: Name =
+    Name { file: "server.admin_listen", environment: "JETON_SERVER_ADMIN_LISTEN", flag: "--admin-listen" };
 const TLS_CERTIFICATE: Name = Name {
     file: "server.tls_certificate",
     environment: "JETON_SERVER_TLS_CERTIFICATE",
@@ -32,6 +34,10 @@ impl Layers {
         let in_file = self.file.content.server.metrics_listen.as_ref();
         if let Some(found) = self.text(&METRICS_LISTEN, args.metrics_listen.as_deref(), in_file)? {
             config.metrics_listen = Some(found.parse::<ListenAddress>()?.0);
+        }
+        let in_file = self.file.content.server.admin_listen.as_ref();
+        if let Some(found) = self.text(&ADMIN_LISTEN, args.admin_listen.as_deref(), in_file)? {
+            config.admin_listen = Some(found.parse::<ListenAddress>()?.0);
         }
         config.tls = self.tls(args)?;
         Ok(())
