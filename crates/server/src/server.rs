@@ -23,6 +23,7 @@ use crate::spent_assertions::SpentAssertions;
 use crate::store::{StoreLocation, StoreWatch, WatchError};
 use crate::throttle::Throttle;
 use crate::tls::{Tls, TlsError};
+use jeton_proto::issuance::IssuancePolicy;
 use jeton_proto::time::Timestamp;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -66,95 +67,23 @@ impl Server {
 
     /// The same on sockets that are open already.
     pub fn bind_on(sockets: Sockets, mut config: Config) -> Result<Self, StartError> {
-        if !sockets.listen.is_empty() {
-            config.listen = Listen::Addresses(addresses_of(&sockets.listen)?);
-        }
-        config.check()?;
-        let clock = Arc::clone(&config.clock);
-        let tls = config.tls.clone().map(|files| Tls::load(files, clock)).transpose()?.map(Arc::new);
-        let listeners = match sockets.listen {
-            none if none.is_empty() => listen::bind(&config.listen)?,
-            open => open,
-        };
-        let local_addrs = addresses_of(&listeners)?;
-        let metrics_listeners = match (sockets.metrics, &config.metrics_listen) {
-            (none, Some(listen)) if none.is_empty() => listen::bind(listen)?,
-            (open, _) => open,
-        };
+        let Open { tls, listeners, local_addrs, metrics_listeners } = open(sockets, &mut config)?;
         let issuer = config.issuer_for(&local_addrs)?;
         let policy = config.policy(&issuer)?;
         create_private_dir(&config.data_dir)?;
-        let rotation = config.rotation()?;
-        let published = Arc::new(PublishedKeys::new(Vec::new(), rotation.jwks_max_age()));
-        let mutual_tls = if config.tls.is_some() { MutualTls::Offered } else { MutualTls::NotOffered };
-        let default_algorithm = config.default_algorithm()?;
-        let documents =
-            Documents::with_inquiries(&issuer, Arc::clone(&published), mutual_tls, &[default_algorithm]);
+        let published = Arc::new(PublishedKeys::new(Vec::new(), config.rotation()?.jwks_max_age()));
+        let (mutual_tls, algorithms) = (mutual_tls(&config), [config.default_algorithm()?]);
+        let documents = Documents::with_inquiries(&issuer, Arc::clone(&published), mutual_tls, &algorithms);
         let documents = documents.map_err(StartError::Metadata)?;
         let key = ServerKey::of(config.key.as_ref(), &config.storage, &config.data_dir)?;
         let location = StoreLocation::of(&config.storage, &config.data_dir).map_err(RegistryError::from)?;
         let registry = Registry::over(&location, &key, Arc::clone(&config.clock))?;
         let admin = Unopened::bind(config.admin_listen.as_ref(), &location, &key)?;
-        let audit = config.audit_log.path(&config.data_dir);
-        let audit_clock = Arc::clone(&config.clock);
-        let audit = audit.map(|path| Audit::start(path, config.audit_limits, audit_clock)).transpose()?;
+        let audit = audit(&config)?;
         let clients_dir = follow_clients(&config, registry, audit.clone())?;
-        let clients = Arc::<Clients>::default();
-        let uses = Arc::<SecretUses>::default();
-        let revocations = Arc::new(Revocations::new(Arc::clone(&config.clock)));
-        let (keyring, nudged) = Keyring::new(key.sealer()?, published);
-        let watch = StoreWatch::start(
-            location.open().map_err(RegistryError::from)?,
-            vec![
-                Arc::<Clients>::clone(&clients),
-                Arc::<SecretUses>::clone(&uses),
-                Arc::<Keyring>::clone(&keyring),
-                Arc::<Revocations>::clone(&revocations),
-            ],
-            Arc::clone(&config.clock),
-        )?;
-        let desk = Desk::open(&location, revocations, Arc::clone(&config.clock))?;
-        let counters = Arc::new(Counters::default());
-        let flusher = UseFlusher::start(
-            location.open().map_err(RegistryError::from)?,
-            Arc::clone(&uses),
-            Arc::clone(&config.clock),
-        )
-        .map_err(WatchError::from)?;
-        let spending = location.spending(&config.clock).map_err(RegistryError::from)?;
-        let scheduler = Scheduler {
-            location,
-            keyring: Arc::clone(&keyring),
-            in_use: config.signing_algorithms.clone(),
-            policy: rotation,
-            clock: Arc::clone(&config.clock),
-        };
-        let key_schedule = scheduler.start(&config.data_dir, &watch, nudged)?;
         let started_at = config.clock.now();
-        let authenticator = Authenticator {
-            hasher: SecretHasher::new(&key),
-            clients,
-            watch,
-            assertions: AssertionAuthenticator::new(
-                config.assertion_audiences(&issuer),
-                key.sealer()?,
-                RemoteKeys::new(config.key_authorities.as_deref(), Arc::clone(&config.clock))?,
-            ),
-            spent: SpentAssertions::open(&config.data_dir, spending, config.clock.now()),
-        };
-        let endpoint = Issuer {
-            url: issuer.clone(),
-            keyring,
-            default_algorithm,
-            _key_schedule: key_schedule,
-            authenticator,
-            uses,
-            policy,
-            desk,
-            clock: ClockHandle(config.clock),
-            throttle: Throttle::new(&config.throttling),
-            counters: Arc::clone(&counters),
-        };
+        let (endpoint, flusher) = Self::issuing(&config, &issuer, policy, location, &key, published)?;
+        let counters = Arc::clone(&endpoint.counters);
         let face = Face::new(endpoint, documents, config.limits).counting_in(counters);
         let face = Arc::new(face.with_audit(audit.clone()));
         let administration = admin.map(|admin| admin.before(&face, audit.clone())).transpose()?;
@@ -171,6 +100,64 @@ impl Server {
             administration,
             started_at,
         })
+    }
+
+    /// What issues, with the clients, the keys and all else of the store in memory, and what writes when secrets were used.
+    fn issuing(
+        config: &Config,
+        issuer: &str,
+        policy: IssuancePolicy,
+        location: StoreLocation,
+        key: &ServerKey,
+        published: Arc<PublishedKeys>,
+    ) -> Result<(Issuer, UseFlusher), StartError> {
+        let clients = Arc::<Clients>::default();
+        let uses = Arc::<SecretUses>::default();
+        let revocations = Arc::new(Revocations::new(Arc::clone(&config.clock)));
+        let (keyring, nudged) = Keyring::new(key.sealer()?, published);
+        let watch = StoreWatch::start(
+            location.open().map_err(RegistryError::from)?,
+            vec![
+                Arc::<Clients>::clone(&clients),
+                Arc::<SecretUses>::clone(&uses),
+                Arc::<Keyring>::clone(&keyring),
+                Arc::<Revocations>::clone(&revocations),
+            ],
+            Arc::clone(&config.clock),
+        )?;
+        let desk = Desk::open(&location, revocations, Arc::clone(&config.clock))?;
+        let flusher = flusher(&location, &uses, config)?;
+        let default_algorithm = config.default_algorithm()?;
+        let spending = location.spending(&config.clock).map_err(RegistryError::from)?;
+        let scheduler = Scheduler {
+            location,
+            keyring: Arc::clone(&keyring),
+            in_use: config.signing_algorithms.clone(),
+            policy: config.rotation()?,
+            clock: Arc::clone(&config.clock),
+        };
+        let key_schedule = scheduler.start(&config.data_dir, &watch, nudged)?;
+        let authenticator = Authenticator {
+            hasher: SecretHasher::new(key),
+            clients,
+            watch,
+            assertions: assertions(config, issuer, key)?,
+            spent: SpentAssertions::open(&config.data_dir, spending, config.clock.now()),
+        };
+        let endpoint = Issuer {
+            url: issuer.to_owned(),
+            keyring,
+            default_algorithm,
+            _key_schedule: key_schedule,
+            authenticator,
+            uses,
+            policy,
+            desk,
+            clock: ClockHandle(Arc::clone(&config.clock)),
+            throttle: Throttle::new(&config.throttling),
+            counters: Arc::default(),
+        };
+        Ok((endpoint, flusher))
     }
 
     /// The addresses at which the administrative API is had.
@@ -280,6 +267,58 @@ impl Server {
             })
         })
     }
+}
+
+/// What a server is reached at.
+struct Open {
+    tls: Option<Arc<Tls>>,
+    listeners: Vec<TcpListener>,
+    local_addrs: Vec<SocketAddr>,
+    metrics_listeners: Vec<TcpListener>,
+}
+
+/// Checks the settings, and opens the sockets that are not open yet.
+fn open(sockets: Sockets, config: &mut Config) -> Result<Open, StartError> {
+    if !sockets.listen.is_empty() {
+        config.listen = Listen::Addresses(addresses_of(&sockets.listen)?);
+    }
+    config.check()?;
+    let clock = Arc::clone(&config.clock);
+    let tls = config.tls.clone().map(|files| Tls::load(files, clock)).transpose()?.map(Arc::new);
+    let listeners = match sockets.listen {
+        none if none.is_empty() => listen::bind(&config.listen)?,
+        open => open,
+    };
+    let local_addrs = addresses_of(&listeners)?;
+    let metrics_listeners = match (sockets.metrics, &config.metrics_listen) {
+        (none, Some(listen)) if none.is_empty() => listen::bind(listen)?,
+        (open, _) => open,
+    };
+    Ok(Open { tls, listeners, local_addrs, metrics_listeners })
+}
+
+fn mutual_tls(config: &Config) -> MutualTls {
+    if config.tls.is_some() { MutualTls::Offered } else { MutualTls::NotOffered }
+}
+
+fn audit(config: &Config) -> Result<Option<Audit>, JournalError> {
+    let path = config.audit_log.path(&config.data_dir);
+    path.map(|path| Audit::start(path, config.audit_limits, Arc::clone(&config.clock))).transpose()
+}
+
+fn flusher(
+    location: &StoreLocation,
+    uses: &Arc<SecretUses>,
+    config: &Config,
+) -> Result<UseFlusher, StartError> {
+    let store = location.open().map_err(RegistryError::from)?;
+    let flusher = UseFlusher::start(store, Arc::clone(uses), Arc::clone(&config.clock));
+    Ok(flusher.map_err(WatchError::from)?)
+}
+
+fn assertions(config: &Config, issuer: &str, key: &ServerKey) -> Result<AssertionAuthenticator, StartError> {
+    let remote = RemoteKeys::new(config.key_authorities.as_deref(), Arc::clone(&config.clock))?;
+    Ok(AssertionAuthenticator::new(config.assertion_audiences(issuer), key.sealer()?, remote))
 }
 
 fn addresses_of(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, StartError> {

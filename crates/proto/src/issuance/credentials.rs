@@ -397,7 +397,7 @@ mod tests {
         NamedSecret::new(name, SecretDigest::new([1; 32]), AT(0))
     }
 
-    fn checked(credentials: ClientCredentials) -> Result<(), InvalidCredentials> {
+    fn checked(credentials: &ClientCredentials) -> Result<(), InvalidCredentials> {
         credentials.check()
     }
 
@@ -414,7 +414,7 @@ mod tests {
     #[test]
     fn two_secrets_have_two_good_names() {
         let with = |names: &[&str]| {
-            checked(ClientCredentials {
+            checked(&ClientCredentials {
                 secrets: names.iter().map(|name| secret(name)).collect(),
                 ..ClientCredentials::default()
             })
@@ -427,13 +427,13 @@ mod tests {
         }
         let backwards = NamedSecret { not_before: Some(AT(20)), expires_at: Some(AT(20)), ..secret("a") };
         let credentials = ClientCredentials { secrets: vec![backwards], ..ClientCredentials::default() };
-        assert_eq!(checked(credentials), Err(InvalidCredentials::SecretTerm));
+        assert_eq!(checked(&credentials), Err(InvalidCredentials::SecretTerm));
     }
 
     #[test]
     fn keys_are_a_set_that_can_verify_or_a_protected_url() {
         let with =
-            |keys| checked(ClientCredentials { keys: Some(keys), ..ClientCredentials::default() }).is_ok();
+            |keys| checked(&ClientCredentials { keys: Some(keys), ..ClientCredentials::default() }).is_ok();
         let url = |url: &str| with(ClientKeys::Url(url.to_owned()));
         for good in
             ["https://a.example/jwks", "http://localhost:80/j", "http://127.0.0.1/j", "http://[::1]:8/j"]
@@ -468,7 +468,7 @@ mod tests {
                 claims: Vec::new(),
             };
             change(&mut trust);
-            checked(ClientCredentials { workloads: vec![trust], ..ClientCredentials::default() })
+            checked(&ClientCredentials { workloads: vec![trust], ..ClientCredentials::default() })
         };
         assert_eq!(with(|_| {}), Ok(()));
         assert_eq!(with(|trust| trust.subject = None), Err(InvalidCredentials::Workload));

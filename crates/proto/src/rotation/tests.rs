@@ -162,7 +162,7 @@ fn policies_out_of_bounds_are_refused() {
     let shortest = 2 * (2 * minute + 2 * CLOCK_DIFFERENCE);
     for (period, max_age, lifetime, good) in [
         (shortest, minute, hour, true),
-        (shortest - second, minute, hour, false),
+        (shortest.saturating_sub(second), minute, hour, false),
         (MAX_ROTATION_PERIOD, minute, hour, true),
         (MAX_ROTATION_PERIOD + second, minute, hour, false),
         (24 * hour, Duration::ZERO, hour, false),
