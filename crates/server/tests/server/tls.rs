@@ -4,7 +4,8 @@ use super::{Answer, Running, add_worker};
 use jeton_server::endpoint::{IssuedToken, TokenCall, TokenEndpoint, TokenRefusal};
 use jeton_server::http::{Documents, Face};
 use jeton_server::{
-    CertificateTrust, ClientCertificate, Config, Limits, Listen, Server, SystemClock, Tls, TlsFiles, listen,
+    CertificateTrust, ClientCertificate, Config, Limits, Listen, RequestRate, Server, SystemClock,
+    Throttling, Tls, TlsFiles, listen,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
@@ -23,18 +24,18 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// An authority, and the files of a server that it has certified.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+pub(super) struct Authority {
+    pub(super) issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 /// Certificate and key, in PEM.
-struct Identity {
-    certificate: String,
-    key: String,
+pub(super) struct Identity {
+    pub(super) certificate: String,
+    pub(super) key: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // OpenSSL takes a certificate for self-signed when it has the name of its issuer.
@@ -48,15 +49,15 @@ impl Authority {
         Identity { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
-    fn server(&self) -> Identity {
+    pub(super) fn server(&self) -> Identity {
         self.certify(&CertificateParams::new(vec!["localhost".to_owned()]).unwrap())
     }
 
-    fn client(&self) -> Identity {
+    pub(super) fn client(&self) -> Identity {
         self.certify(&client_params())
     }
 
-    fn client_config(&self, identity: Option<&Identity>) -> rustls::ClientConfig {
+    pub(super) fn client_config(&self, identity: Option<&Identity>) -> rustls::ClientConfig {
         self.client_config_of(rustls::ALL_VERSIONS, identity)
     }
 
@@ -91,16 +92,16 @@ fn client_params() -> CertificateParams {
 }
 
 impl Identity {
-    fn self_signed() -> Self {
+    pub(super) fn self_signed() -> Self {
         let key = KeyPair::generate().unwrap();
         Self { certificate: client_params().self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
     }
 
-    fn der(&self) -> CertificateDer<'static> {
+    pub(super) fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
     }
 
-    fn write(&self, dir: &Path) -> TlsFiles {
+    pub(super) fn write(&self, dir: &Path) -> TlsFiles {
         let (certificate, key) = (dir.join("server.pem"), dir.join("server.key"));
         fs::write(&certificate, &self.certificate).unwrap();
         fs::write(&key, &self.key).unwrap();
@@ -108,20 +109,23 @@ impl Identity {
     }
 }
 
-async fn connect(address: SocketAddr, config: rustls::ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
+pub(super) async fn connect(
+    address: SocketAddr,
+    config: rustls::ClientConfig,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await?;
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
 }
 
 /// Asks, and reads until the server ends the connection, which it does in good order.
-async fn ask(stream: &mut TlsStream<TcpStream>, request: &str) -> Answer {
+pub(super) async fn ask(stream: &mut TlsStream<TcpStream>, request: &str) -> Answer {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     Answer::parse(&answer)
 }
 
-fn post(body: &str, connection: &str) -> String {
+pub(super) fn post(body: &str, connection: &str) -> String {
     let length = body.len();
     format!(
         "POST /oauth/token HTTP/1.1\r\nHost: x\r\nConnection: {connection}\r\nContent-Length: {length}\r\n\
@@ -129,8 +133,10 @@ fn post(body: &str, connection: &str) -> String {
     )
 }
 
-fn start(dir: &Path, tls: TlsFiles) -> Running {
-    Running::with(Config { tls: Some(tls), listen: Listen::Localhost { port: 0 }, ..Config::new(dir) })
+pub(super) fn start(dir: &Path, tls: TlsFiles) -> Running {
+    let listen = Listen::Localhost { port: 0 };
+    let throttling = Throttling { client_requests: RequestRate::Off, ..Throttling::default() };
+    Running::with(Config { tls: Some(tls), listen, throttling, ..Config::new(dir) })
 }
 
 #[tokio::test]
