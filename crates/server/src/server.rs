@@ -257,10 +257,14 @@ impl Server {
         let (face, audit, tls) = (Arc::clone(&self.face), self.audit.clone(), self.tls.clone());
         let started_at_unix_seconds = self.started_at.as_unix_seconds();
         Arc::new(move || {
+            let issuer = face.endpoint();
             face.metrics().text(&Gauges {
                 counts: face.counters().values(),
-                registry_readable: face.endpoint().is_ready(),
-                clients: face.endpoint().clients(),
+                registry_readable: issuer.is_ready(),
+                clients: issuer.clients(),
+                spent_assertions: issuer.authenticator.spent.remembered(),
+                assertions_spent_alone: issuer.authenticator.spent.spent_alone(),
+                signing_keys: issuer.keyring.counts(issuer.clock.now()),
                 audit: audit.as_ref().map(Audit::counts),
                 certificate_refused: tls.as_ref().map(|tls| tls.is_refused()),
                 started_at_unix_seconds,

@@ -153,6 +153,19 @@ impl SpentAssertions {
         }
     }
 
+    /// How many assertions are remembered, those included that would be refused for their age and are not forgotten yet.
+    pub(crate) fn remembered(&self) -> u64 {
+        let shards = self.shards.iter();
+        let lengths = shards
+            .map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).usable_until.len() as u64);
+        lengths.sum()
+    }
+
+    /// How often the other instances could not be asked; `None` where there are none.
+    pub(crate) fn spent_alone(&self) -> Option<u64> {
+        self.shared.as_ref().map(|shared| shared.unavailable())
+    }
+
     fn spend_here(&self, key: SpentKey, usable_until: Timestamp, now: Timestamp) -> Spending {
         let spending = self.shard(&key).spend(key, usable_until, self.most_in_shard, now);
         if spending == Spending::First {

@@ -13,7 +13,7 @@ mod takeover;
 mod tests;
 
 pub use administration::{KeyListing, ListedKey, SigningKeys, UnreadableKey};
-pub(crate) use ring::{Keyring, Keys};
+pub(crate) use ring::{KeyCounts, Keyring, Keys};
 pub(crate) use schedule::{KeySchedule, Scheduler};
 
 use crate::data_dir::PrivateFileError;

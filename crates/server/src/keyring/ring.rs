@@ -10,7 +10,7 @@ use arc_swap::{ArcSwap, Guard};
 use jeton_proto::jose::access_token::AccessTokenSigner;
 use jeton_proto::jose::jwk::JwkSet;
 use jeton_proto::jose::jws::Algorithm;
-use jeton_proto::rotation::{ScheduledKey, Turns};
+use jeton_proto::rotation::{KeyState, ScheduledKey, Turns, state};
 use jeton_proto::time::Timestamp;
 use jeton_proto::wire::error_response::printable;
 use serde_json::json;
@@ -43,6 +43,14 @@ pub(crate) struct Keys {
     unopened: BTreeMap<String, String>,
 }
 
+/// How many signing keys there are in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyCounts {
+    pub(crate) announced: u64,
+    pub(crate) active: u64,
+    pub(crate) retired: u64,
+}
+
 /// A key that can sign.
 #[derive(Debug)]
 struct Signer {
@@ -60,6 +68,21 @@ impl Keyring {
     /// The keys of now. To be held for a moment, never across an await.
     pub(crate) fn keys(&self) -> Guard<Arc<Keys>> {
         self.keys.load()
+    }
+
+    /// How many keys there are in each state at `now`.
+    pub(crate) fn counts(&self, now: Timestamp) -> KeyCounts {
+        let schedule = self.keys().book.schedule();
+        let mut counts = KeyCounts::default();
+        for key in &schedule {
+            let count = match state(key, &schedule, now) {
+                KeyState::Announced { .. } => &mut counts.announced,
+                KeyState::Active { .. } => &mut counts.active,
+                KeyState::Retired { .. } => &mut counts.retired,
+            };
+            *count += 1;
+        }
+        counts
     }
 
     pub(super) const fn sealer(&self) -> &Sealer {

@@ -8,6 +8,7 @@ pub(crate) use listener::serve;
 
 use crate::audit::AuditCounts;
 use crate::counters::CounterValues;
+use crate::keyring::KeyCounts;
 use exposition::Exposition;
 use jeton_proto::wire::client_auth::ClientAuthMethod;
 use jeton_proto::wire::error_response::ErrorCode;
@@ -51,6 +52,9 @@ pub(crate) struct Gauges {
     pub(crate) counts: CounterValues,
     pub(crate) registry_readable: bool,
     pub(crate) clients: Option<u64>,
+    pub(crate) spent_assertions: u64,
+    pub(crate) assertions_spent_alone: Option<u64>,
+    pub(crate) signing_keys: KeyCounts,
     pub(crate) audit: Option<AuditCounts>,
     pub(crate) certificate_refused: Option<bool>,
     pub(crate) started_at_unix_seconds: u64,
@@ -117,6 +121,13 @@ impl Metrics {
         text.single(&table::CONNECTIONS_REFUSED, counts.connections_refused);
         text.single(&table::TLS_HANDSHAKE_FAILURES, read(&self.handshakes_failed));
         text.single_of(&table::TLS_CERTIFICATE_REFUSED, gauges.certificate_refused.map(u64::from));
+        text.single(&table::SPENT_ASSERTIONS, gauges.spent_assertions);
+        text.single_of(&table::ASSERTIONS_SPENT_ALONE, gauges.assertions_spent_alone);
+        text.begin(&table::SIGNING_KEYS);
+        let KeyCounts { announced, active, retired } = gauges.signing_keys;
+        for (state, count) in [("announced", announced), ("active", active), ("retired", retired)] {
+            text.sample(&[state], count);
+        }
         text.single_of(&table::AUDIT_RECORDS, gauges.audit.map(|counts| counts.written));
         text.single_of(&table::AUDIT_RECORDS_LOST, gauges.audit.map(|counts| counts.lost));
         text.single(&table::REGISTRY_READABLE, u64::from(gauges.registry_readable));

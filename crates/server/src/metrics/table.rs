@@ -71,6 +71,9 @@ metrics! {
     CONNECTIONS_REFUSED: "jeton_server_connections_refused_total", Counter, [], "connections that were closed unheard: their address had too many";
     TLS_HANDSHAKE_FAILURES: "jeton_server_tls_handshake_failures_total", Counter, [], "TLS handshakes that failed or took too long";
     TLS_CERTIFICATE_REFUSED: "jeton_server_tls_certificate_refused", Gauge, [], "whether the files of certificate and key cannot be used, so that the ones before stay: 1 or 0";
+    SPENT_ASSERTIONS: "jeton_server_spent_assertions", Gauge, [], "used client assertions that are remembered, so that each is good once";
+    ASSERTIONS_SPENT_ALONE: "jeton_server_assertions_spent_alone_total", Counter, [], "assertions that this instance took without the other ones, because the database did not answer";
+    SIGNING_KEYS: "jeton_server_signing_keys", Gauge, ["state"], "signing keys of all algorithms";
     AUDIT_RECORDS: "jeton_server_audit_records_total", Counter, [], "records written to the audit log";
     AUDIT_RECORDS_LOST: "jeton_server_audit_records_lost_total", Counter, [], "records that were lost because the audit log could not be written for too long";
     REGISTRY_READABLE: "jeton_server_registry_readable", Gauge, [], "whether the registry could be read at the last look: 1 or 0";

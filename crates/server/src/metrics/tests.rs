@@ -9,6 +9,9 @@ fn gauges() -> Gauges {
         counts: CounterValues { limited_failures: 4, ..CounterValues::default() },
         registry_readable: true,
         clients: Some(3),
+        spent_assertions: 7,
+        assertions_spent_alone: Some(6),
+        signing_keys: KeyCounts { announced: 1, active: 2, retired: 0 },
         audit: Some(AuditCounts { written: 5, lost: 2 }),
         certificate_refused: Some(false),
         started_at_unix_seconds: 1_700_000_000,
@@ -51,6 +54,10 @@ fn what_is_counted_is_told() {
         ("jeton_server_tls_handshake_failures_total", "1"),
         ("jeton_server_audit_records_lost_total", "2"),
         ("jeton_server_clients", "3"),
+        ("jeton_server_spent_assertions", "7"),
+        ("jeton_server_assertions_spent_alone_total", "6"),
+        (r#"jeton_server_signing_keys{state="active"}"#, "2"),
+        (r#"jeton_server_signing_keys{state="retired"}"#, "0"),
         (r#"jeton_server_token_requests_limited_total{limit="failures"}"#, "4"),
     ] {
         assert_eq!(samples.get(name), Some(&value), "{name}: {text}");
@@ -61,7 +68,7 @@ fn what_is_counted_is_told() {
 #[test]
 fn what_a_server_does_not_have_is_not_told() {
     let text = Metrics::default().text(&Gauges::default());
-    for absent in ["audit", "clients ", "tls_certificate"] {
+    for absent in ["audit", "clients ", "tls_certificate", "assertions_spent_alone"] {
         assert!(!text.contains(&format!("jeton_server_{absent}")), "{text}");
     }
     assert!(text.contains("jeton_server_registry_readable 0\n"));

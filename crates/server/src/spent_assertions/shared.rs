@@ -18,6 +18,9 @@ pub trait SharedSpending: fmt::Debug + Send + Sync + 'static {
         key: SpentKey,
         usable_until: Timestamp,
     ) -> Pin<Box<dyn Future<Output = SharedSpend> + Send + 'a>>;
+
+    /// How often it could not be told what others have used since this was made: for whoever watches the server.
+    fn unavailable(&self) -> u64;
 }
 
 /// What the instances know together.

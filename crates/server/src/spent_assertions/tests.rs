@@ -148,6 +148,10 @@ impl SharedSpending for Elsewhere {
         let answer = self.0;
         Box::pin(async move { answer })
     }
+
+    fn unavailable(&self) -> u64 {
+        0
+    }
 }
 
 #[tokio::test]

@@ -132,11 +132,6 @@ impl PostgresSpending {
         kept.push_back((key, usable_until));
         Err(SpendingUnavailable)
     }
-
-    /// How often the database could not tell.
-    pub(crate) fn unavailable(&self) -> u64 {
-        self.shared.unavailable.load(Ordering::Relaxed)
-    }
 }
 
 impl SharedSpending for PostgresSpending {
@@ -152,6 +147,10 @@ impl SharedSpending for PostgresSpending {
                 Ok(Spent::Again) => SharedSpend::Again,
             }
         })
+    }
+
+    fn unavailable(&self) -> u64 {
+        self.shared.unavailable.load(Ordering::Relaxed)
     }
 }
 
