@@ -39,7 +39,7 @@ pub struct Issuer {
     pub(crate) policy: IssuancePolicy,
     pub(crate) desk: Desk,
     pub(crate) clock: ClockHandle,
-    pub(crate) throttle: Throttle,
+    pub(crate) throttle: Arc<Throttle>,
     pub(crate) counters: Arc<Counters>,
 }
 

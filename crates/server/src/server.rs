@@ -114,11 +114,14 @@ impl Server {
         let clients = Arc::<Clients>::default();
         let uses = Arc::<SecretUses>::default();
         let revocations = Arc::new(Revocations::new(Arc::clone(&config.clock)));
+        let throttle = Arc::new(Throttle::new(&config.throttling));
         let (keyring, nudged) = Keyring::new(key.sealer()?, published);
         let watch = StoreWatch::start(
             location.open().map_err(RegistryError::from)?,
             vec![
                 Arc::<Clients>::clone(&clients),
+                // After the clients: whoever asks from then on is judged by what is new.
+                Arc::<Throttle>::clone(&throttle),
                 Arc::<SecretUses>::clone(&uses),
                 Arc::<Keyring>::clone(&keyring),
                 Arc::<Revocations>::clone(&revocations),
@@ -154,7 +157,7 @@ impl Server {
             policy,
             desk,
             clock: ClockHandle(Arc::clone(&config.clock)),
-            throttle: Throttle::new(&config.throttling),
+            throttle,
             counters: Arc::default(),
         };
         Ok((endpoint, flusher))

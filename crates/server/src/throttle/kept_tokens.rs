@@ -79,6 +79,11 @@ impl KeptTokens {
         locked(&self.0).retain(|_, kept| kept.jwt_id.as_slice() != jwt_id.as_bytes());
     }
 
+    /// Forgets all of them, where nobody knows which clients were changed.
+    pub(crate) fn forget_all(&self) {
+        locked(&self.0).clear();
+    }
+
     #[cfg(test)]
     fn len(&self) -> usize {
         locked(&self.0).len()

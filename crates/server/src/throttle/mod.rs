@@ -16,6 +16,7 @@ pub(crate) use source::Source;
 
 use crate::endpoint::{Limit, TokenRefusal};
 use crate::http::shown;
+use crate::store::{Changes, Extent, Follower, Kind};
 use jeton_proto::quota::{QuotaExhausted, QuotaPolicy, QuotaTable};
 use jeton_proto::throttle::{FailurePolicy, FailureThrottle, Suspect};
 use jeton_proto::time::Moment;
@@ -126,6 +127,22 @@ impl Throttle {
 
     fn hash(&self, value: impl Hash) -> u64 {
         self.hashing.hash_one(value)
+    }
+}
+
+impl Follower for Throttle {
+    /// A client that was changed is not given a token of before once more, and nobody is given one that was revoked.
+    fn follow(&self, changes: &Changes) {
+        if changes.extent == Extent::Everything {
+            return self.per_call.kept().forget_all();
+        }
+        for record in &changes.records {
+            match record.kind {
+                Kind::Client => self.per_call.kept().forget_client(&record.id),
+                Kind::Revocation => self.per_call.kept().forget_token(&record.id),
+                Kind::SecretUse | Kind::SigningKey => {}
+            }
+        }
     }
 }
 

@@ -312,3 +312,28 @@ async fn a_client_that_mints_per_call_is_given_the_same_token_with_what_is_left_
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_client_that_was_changed_is_given_no_token_of_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = add_worker(dir.path());
+    let server = start_with(dir.path(), per_call(MintPerCall::SameToken));
+    let last = async |times: usize| {
+        let answers = ask_again_and_again(&server, &secret, &vec!["a"; times]).await;
+        answers.last().unwrap().2["access_token"].clone()
+    };
+    let kept = last(30).await;
+    assert_eq!(last(5).await, kept, "for half of its life");
+    let label = |record: &mut jeton_server::ClientRecord| {
+        record.settings.labels.insert("team".to_owned(), "billing".to_owned());
+        Ok(())
+    };
+    Registry::open(dir.path()).unwrap().update("worker", label).unwrap();
+    let mut asked = 0;
+    while last(1).await == kept {
+        asked += 1;
+        assert!(asked < 1000, "the token of before is given for ever");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.stop().await;
+}
