@@ -26,10 +26,12 @@ mod hostile;
 mod inquiries;
 mod instances;
 mod log;
+mod mutual_tls;
 mod negative;
 #[path = "../../../../testdata/foreign/postgresql.rs"]
 mod postgresql;
 mod rotations;
+mod shared_assertions;
 mod throttling;
 mod tls;
 mod tokens;
@@ -65,7 +67,10 @@ impl Running {
     }
 
     fn with(config: Config) -> Self {
-        let server = Server::bind(config).unwrap();
+        Self::serving(Server::bind(config).unwrap())
+    }
+
+    fn serving(server: Server) -> Self {
         let (stop, stopped) = oneshot::channel();
         Self {
             issuer: server.issuer().to_owned(),
