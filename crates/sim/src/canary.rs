@@ -15,8 +15,9 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event as LogEvent, Metadata, Subscriber};
 
-/// Every token is a JWT, and every JWT begins so; a body that is no answer has the other in it.
-const NEEDLES: &[&str] = &["eyJ", "CANARY-BODY", "CANARY-SECRET"];
+/// Every token is a JWT, whose header begins so (a shorter beginning comes up in names of requests, which are random); a body that is
+/// no answer has the other in it.
+const NEEDLES: &[&str] = &["eyJhbGciOi", "CANARY-BODY", "CANARY-SECRET"];
 
 /// What must not be printed in a world.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! What is written about the signing keys of the server.
 
+use super::StorageArgs;
 use crate::output::Format;
 use clap::{Args, Subcommand};
 
@@ -12,6 +13,8 @@ pub(crate) struct KeysCommandArgs {
     /// Where keys and clients are kept [env: JETON_SERVER_DATA_DIR; default: jeton in $XDG_DATA_HOME or ~/.local/share]
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) data_dir: Option<String>,
+    #[command(flatten)]
+    pub(crate) storage: StorageArgs,
     /// The form of the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", global = true)]
     pub(crate) output: Format,

@@ -1,17 +1,19 @@
-//! `jeton keys`: the signing keys of the server, in its data directory, whether it runs or not.
+//! `jeton keys`: the signing keys of the server, whether it runs or not.
 
+use super::audit::{actor, tell};
 use crate::args::{KeyArgs, KeysCommand, KeysCommandArgs, RotateKeysArgs};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::moment;
 use crate::output::{self, Format};
-use crate::settings::Layers;
+use crate::settings::{Keeping, Layers};
 use jeton::Timestamp;
 use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::rotation::{KeyState, Refused, Retirement, Urgency};
+use jeton_server::audit::{Act, Event};
 use jeton_server::{KeyListing, KeyringError, ListedKey, SigningKeys};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// How long a running server may take to see a change; a command that takes something away ends after that.
@@ -20,54 +22,68 @@ const SEEN_AFTER: Duration = Duration::from_millis(400);
 const LOOKS: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Does what is asked, and says in which data directory.
+/// Signing keys, and where they are.
+struct OpenKeys<'a> {
+    layers: &'a Layers,
+    keeping: Keeping,
+    keys: SigningKeys,
+}
+
+/// Does what is asked, and says where.
 pub(crate) fn run(args: &KeysCommandArgs, layers: &Layers) -> Result<(), Failure> {
-    let data_dir = layers.data_dir(args.data_dir.as_deref())?;
-    if !data_dir.exists() {
-        let message = format!("there is no data directory {}", data_dir.display());
+    let keeping = layers.keeping(&args.storage, args.data_dir.as_deref())?;
+    if !keeping.is_there() {
+        let message = format!("there is no data directory {}", keeping.place());
         return Err(Failure::new(ExitCode::Other, message)
             .hint("name the one of the server by --data-dir; the keys are made when it first runs"));
     }
-    let keys = &mut SigningKeys::open(&data_dir).map_err(|error| failure(&error))?;
+    let keys = SigningKeys::open_in(&keeping.storage, &keeping.data_dir, keeping.key.as_ref());
+    let open = &mut OpenKeys { layers, keeping, keys: keys.map_err(|error| failure(&error))? };
     match &args.command {
-        KeysCommand::List => list(keys, &data_dir, args.output),
-        KeysCommand::Rotate(rotated) => rotate(keys, rotated, &data_dir, args.output),
-        KeysCommand::Retire(key) => end(keys, key, SigningKeys::retire, "retired", args.output),
-        KeysCommand::Drop(key) => end(keys, key, SigningKeys::drop_key, "dropped", args.output),
+        KeysCommand::List => list(open, args.output),
+        KeysCommand::Rotate(rotated) => rotate(open, rotated, args.output),
+        KeysCommand::Retire(key) => end(open, key, End::Retired, args.output),
+        KeysCommand::Drop(key) => end(open, key, End::Dropped, args.output),
     }
 }
 
-fn list(keys: &mut SigningKeys, data_dir: &Path, format: Format) -> Result<(), Failure> {
-    let KeyListing { keys, unreadable } = keys.list().map_err(|error| failure(&error))?;
+impl OpenKeys<'_> {
+    /// Tells the audit log what was done to keys.
+    fn tell(&self, event: Event, key_ids: &[String]) -> Result<(), Failure> {
+        let actor = actor();
+        let act = |key_id| Act { event, actor: &actor, client_id: None, detail: Some(key_id) };
+        let acts: Vec<_> = key_ids.iter().map(|key_id| act(key_id.as_str())).collect();
+        tell(self.layers, &self.keeping.data_dir, &acts)
+    }
+}
+
+fn list(open: &mut OpenKeys<'_>, format: Format) -> Result<(), Failure> {
+    let KeyListing { keys, unreadable } = open.keys.list().map_err(|error| failure(&error))?;
     for key in &unreadable {
         output::note(&format!("the key {} cannot be used: {}", key.key_id, key.fault));
     }
     match format {
         Format::Text => {
             let noun = if keys.len() == 1 { "key" } else { "keys" };
-            output::note(&format!("{} {noun} in {}", keys.len(), data_dir.display()));
+            output::note(&format!("{} {noun} in {}", keys.len(), open.keeping.place()));
             output::result(table(&keys))
         }
         Format::Json => {
             let keys: Vec<_> = keys.iter().map(document).collect();
-            output::json(&json!({ "data_dir": data_dir.to_string_lossy(), "keys": keys }))
+            output::json(&json!({ (open.keeping.member()): open.keeping.place(), "keys": keys }))
         }
     }
 }
 
-fn rotate(
-    keys: &mut SigningKeys,
-    args: &RotateKeysArgs,
-    data_dir: &Path,
-    format: Format,
-) -> Result<(), Failure> {
+fn rotate(open: &mut OpenKeys<'_>, args: &RotateKeysArgs, format: Format) -> Result<(), Failure> {
     let algorithm = args.algorithm.as_deref().map(algorithm_of).transpose()?;
-    let made = keys.rotate(algorithm).map_err(|error| failure(&error))?;
+    let made = open.keys.rotate(algorithm).map_err(|error| failure(&error))?;
     if made.is_empty() {
-        let message = format!("there are no signing keys in {}", data_dir.display());
+        let message = format!("there are no signing keys in {}", open.keeping.place());
         return Err(Failure::new(ExitCode::Other, message).hint("the server makes them when it first runs"));
     }
-    let announced = settled(keys, &made)?;
+    open.tell(Event::SigningKeyAnnounced, &made)?;
+    let announced = settled(&mut open.keys, &made)?;
     for key in &announced {
         output::note(&match key.state {
             KeyState::Announced { active_from: None } => format!(
@@ -107,11 +123,22 @@ fn settled(keys: &mut SigningKeys, made: &[String]) -> Result<Vec<ListedKey>, Fa
     Ok(Vec::new())
 }
 
-type End = fn(&mut SigningKeys, &str, Urgency) -> Result<Vec<String>, KeyringError>;
+/// What becomes of a key before its time.
+#[derive(Clone, Copy)]
+enum End {
+    Retired,
+    Dropped,
+}
 
-fn end(keys: &mut SigningKeys, args: &KeyArgs, end: End, what: &str, format: Format) -> Result<(), Failure> {
+fn end(open: &mut OpenKeys<'_>, args: &KeyArgs, end: End, format: Format) -> Result<(), Failure> {
     let urgency = if args.emergency { Urgency::Emergency } else { Urgency::Planned };
-    let made = end(keys, &args.key, urgency).map_err(|error| failure(&error))?;
+    let (made, what, event) = match end {
+        End::Retired => (open.keys.retire(&args.key, urgency), "retired", Event::SigningKeyRetired),
+        End::Dropped => (open.keys.drop_key(&args.key, urgency), "dropped", Event::SigningKeyDropped),
+    };
+    let made = made.map_err(|error| failure(&error))?;
+    open.tell(event, std::slice::from_ref(&args.key))?;
+    open.tell(Event::SigningKeyReplaced, &made)?;
     std::thread::sleep(SEEN_AFTER);
     output::note(&format!("the key {} is {what}", args.key));
     for key_id in &made {
@@ -178,7 +205,7 @@ fn table(keys: &[ListedKey]) -> String {
             KeyState::Retired { published_until: None } => "dropped after its last token".to_owned(),
         };
         let (key_id, algorithm, state) = (&key.key_id, key.algorithm.as_str(), state_name(key.state));
-        table.push_str(&format!("{key_id:<43}  {algorithm:<5}  {state:<9}  {next}\n"));
+        let _infallible = writeln!(table, "{key_id:<43}  {algorithm:<5}  {state:<9}  {next}");
     }
     table
 }

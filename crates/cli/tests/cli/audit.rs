@@ -68,6 +68,7 @@ fn administrative_acts_stand_in_the_chain_of_the_server() {
     for act in ["disable", "enable", "remove"] {
         home.run(&["client", act, "billing"]).done();
     }
+    home.run(&["keys", "rotate"]).done();
     assert_eq!(registered.server.end().0, 0);
     let text = fs::read_to_string(log(home)).unwrap();
     let events: Vec<_> = text
@@ -75,10 +76,11 @@ fn administrative_acts_stand_in_the_chain_of_the_server() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
         .map(|record| record["event"].as_str().unwrap().to_owned())
         .collect();
-    let acts = ["client_added", "client_disabled", "client_enabled", "client_removed"];
+    let acts =
+        ["client_added", "client_disabled", "client_enabled", "client_removed", "signing_key_announced"];
     assert_eq!(events, [&["server_started"][..], &acts, &["server_ended"]].concat());
     assert!(text.contains("\"actor\":\"uid="));
-    assert!(home.run(&["audit", "verify"]).done().contains("lines   6"));
+    assert!(home.run(&["audit", "verify"]).done().contains("lines   7"));
 }
 
 #[test]

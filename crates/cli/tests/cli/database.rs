@@ -3,6 +3,8 @@
 use crate::postgresql::{self, Postgres};
 use crate::process::{Home, Running, Server, eventually};
 use rustix::process::Signal;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -90,6 +92,40 @@ fn a_database_is_named_without_secrets_and_with_a_key() {
     home.run(&both).failed(2, &["cannot both be read from standard input"]);
     let input = ["client", "--config", &keyless, "--server-key", "-", "add", "piped"];
     home.run_reading(&format!("{KEY}\n"), &variables, &input).done();
+}
+
+#[test]
+fn signing_keys_are_rotated_and_taken_out_for_all_instances() {
+    let postgres = Postgres::start();
+    let homes = [home(&postgres), home(&postgres)];
+    let servers = homes.each_ref().map(|home| Server::start(home, &[], &[]));
+    let [home, other] = &homes;
+    let listed = home.run(&["keys", "list", "--output", "json"]).json();
+    assert!(listed["database"].as_str().unwrap().contains("the database jeton at 127.0.0.1:"), "{listed}");
+    let first = listed["keys"][0]["kid"].as_str().unwrap().to_owned();
+    assert_eq!(listed["keys"].as_array().unwrap().len(), 1, "both instances have one key: {listed}");
+    let rotated = home.run(&["keys", "rotate", "--output", "json"]).json();
+    let next = rotated["keys"][0]["kid"].as_str().unwrap();
+    eventually("the announcement", || servers.iter().all(|server| published(server).contains(next)));
+    let dropped = other.run(&["keys", "drop", &first, "--emergency"]);
+    dropped.done();
+    eventually("the end", || servers.iter().all(|server| !published(server).contains(&first)));
+    let wrong = home.write_secret("other-key", &KEY.replace('0', "1"));
+    home.run(&["keys", "--server-key", &format!("file:{wrong}"), "list"]).failed(5, &["another server key"]);
+    // What was done stands in the log of the machine on which it was done.
+    let log = |home: &Home| std::fs::read_to_string(home.data_dir().join("audit.jsonl")).unwrap();
+    assert!(log(home).contains("\"signing_key_announced\"") && log(home).contains(next));
+    assert!(log(other).contains("\"signing_key_dropped\"") && log(other).contains(&first));
+    assert!(log(other).contains("\"signing_key_replaced\""));
+}
+
+/// The key set that the server publishes.
+fn published(server: &Server) -> String {
+    let mut stream = TcpStream::connect(server.issuer.strip_prefix("http://").unwrap()).unwrap();
+    stream.write_all(b"GET /oauth/jwks HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// Whoever administers may be killed at any moment: a client is whole or not there, and nobody waits for the dead.

@@ -37,8 +37,9 @@ pub(super) fn rotate(keys: &mut SigningKeys, mut body: Map<String, Value>) -> Re
         return Err(Problem::new(Code::InvalidRequest, detail));
     }
     let announced = keys.rotate(algorithm)?;
-    let told =
-        announced.iter().map(|key_id| Told::of_server(Event::KeyAnnounced).with_detail(key_id.clone()));
+    let told = announced
+        .iter()
+        .map(|key_id| Told::of_server(Event::SigningKeyAnnounced).with_detail(key_id.clone()));
     let outcome = Outcome::shown(json!({ "announced": announced }));
     Ok(told.fold(outcome, Outcome::telling))
 }

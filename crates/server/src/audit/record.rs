@@ -42,8 +42,11 @@ events! {
     ClientRemoved: "client_removed", "A client was removed.";
     SecretAdded: "secret_added", "A client was given one more secret; the detail is its name.";
     SecretRevoked: "secret_revoked", "A secret was taken from a client; the detail is its name.";
-    KeyAnnounced: "key_announced", "A signing key was announced by an administrator; the detail is its id.";
     AdminRefused: "admin_refused", "A request to the administrative API was refused; the detail says which and why.";
+    SigningKeyAnnounced: "signing_key_announced", "A signing key was announced by hand; the detail is its key id.";
+    SigningKeyRetired: "signing_key_retired", "A signing key was let sign no more; the detail is its key id.";
+    SigningKeyDropped: "signing_key_dropped", "A signing key was taken out of the published keys; the detail is its key id.";
+    SigningKeyReplaced: "signing_key_replaced", "A signing key was made that signs at once, in place of one that was retired or dropped; the detail is its key id.";
     ServerStarted: "server_started", "A server began to write to this log.";
     ServerEnded: "server_ended", "A server ended in good order.";
     LogResumed: "log_resumed", "The log was mended: the one before the last to write was cut off, or the log was damaged.";

@@ -4,6 +4,7 @@ use super::KeyringError;
 use super::book::{self, Book};
 use super::schedule::log;
 use crate::clock::SystemClock;
+use crate::config::Storage;
 use crate::data_dir::create_private_dir;
 use crate::registry::{self, RegistryError};
 use crate::server_key::{Sealer, ServerKey};
@@ -72,9 +73,21 @@ pub struct UnreadableKey {
 impl SigningKeys {
     /// Opens the keys in `data_dir`; directory, server key and registry are made where they are missing.
     pub fn open(data_dir: &Path) -> Result<Self, KeyringError> {
-        create_private_dir(data_dir)?;
-        let key = ServerKey::open(data_dir).map_err(RegistryError::from)?;
-        Self::over(&StoreLocation::DataDir(data_dir.to_owned()), &key, Arc::new(SystemClock))
+        Self::open_in(&Storage::Embedded, data_dir, None)
+    }
+
+    /// Opens the keys that a server with these settings has, as [`Registry::open_in`](crate::Registry::open_in) opens its clients.
+    pub fn open_in(
+        storage: &Storage,
+        data_dir: &Path,
+        key: Option<&ServerKey>,
+    ) -> Result<Self, KeyringError> {
+        match storage {
+            Storage::Embedded => create_private_dir(data_dir)?,
+            Storage::Postgres(_) => {}
+        }
+        let key = ServerKey::of(key, storage, data_dir).map_err(RegistryError::from)?;
+        Self::over(&StoreLocation::of(storage, data_dir)?, &key, Arc::new(SystemClock))
     }
 
     /// The keys that are kept at `location`, sealed with `key`.

@@ -95,7 +95,7 @@ async fn every_act_is_told_with_who_did_it_and_no_secret() {
         .map(|record| {
             let text = |name| record[name].as_str().unwrap_or("-").to_owned();
             assert_eq!(text("request_id").len(), 22);
-            let detail = if text("event") == "key_announced" { "a key".to_owned() } else { text("detail") };
+            let detail = if text("event") == "signing_key_announced" { "a key".to_owned() } else { text("detail") };
             [text("event"), text("actor"), text("client_id"), detail, text("outcome")].join(" ")
         })
         .collect();
@@ -105,7 +105,7 @@ async fn every_act_is_told_with_who_did_it_and_no_secret() {
         "client_changed root a scope labels done",
         "secret_added root a next done",
         "secret_revoked root a next done",
-        "key_announced root - a key done",
+        "signing_key_announced root - a key done",
         "client_removed root a - done",
         "admin_refused root a DELETE /admin/clients/{client_id} no_such_client",
         "admin_refused - a DELETE /admin/clients/{client_id} unauthenticated",
