@@ -27,7 +27,8 @@ pub(crate) use client::{
 pub(crate) use credential::CredentialArgs;
 pub(crate) use keys::{KeyArgs, KeysCommand, KeysCommandArgs, RotateKeysArgs};
 pub(crate) use operations::{
-    AuditCommand, AuditCommandArgs, AuditPlaceArgs, ExplainArgs, OperationsArgs, VerifyAuditArgs,
+    AssertionArgs, AuditCommand, AuditCommandArgs, AuditPlaceArgs, ExplainArgs, OperationsArgs,
+    VerifyAuditArgs,
 };
 pub(crate) use profile::{CheckProfilesArgs, ListProfilesArgs, ProfileCommand, ProfileCommandArgs};
 pub(crate) use storage::StorageArgs;
@@ -147,6 +148,8 @@ pub(crate) struct ServerArgs {
     pub(crate) longest_token_lifetime: Option<String>,
     #[command(flatten)]
     pub(crate) operations: OperationsArgs,
+    #[command(flatten)]
+    pub(crate) assertions: AssertionArgs,
     #[command(flatten)]
     pub(crate) throttling: ThrottlingArgs,
     #[command(flatten)]

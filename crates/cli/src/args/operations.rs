@@ -27,6 +27,19 @@ pub(crate) struct OperationsArgs {
     pub(crate) tls_client_ca: Option<String>,
 }
 
+/// How assertions of clients are judged.
+#[derive(Debug, Default, Args)]
+pub(crate) struct AssertionArgs {
+    /// What the audience of a client's own assertions may be: issuer or issuer_or_token_endpoint
+    /// [env: JETON_SERVER_ASSERTION_AUDIENCE; default: issuer]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) assertion_audience: Option<String>,
+    /// The certificate authorities to trust when keys of clients and platforms are fetched, as a PEM file, in place of those of the
+    /// system [env: JETON_SERVER_KEY_AUTHORITIES]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_authorities: Option<String>,
+}
+
 /// Where the audit log of a server is.
 #[derive(Debug, Args)]
 pub(crate) struct AuditPlaceArgs {

@@ -3,8 +3,8 @@
 use super::Layers;
 use super::file::SettingsFile;
 use crate::args::{
-    CacheArgs, ClientArgs, ClientsDirArgs, CredentialArgs, IdentityArgs, NetworkArgs, OperationsArgs,
-    ServerArgs, StorageArgs, ThrottlingArgs,
+    AssertionArgs, CacheArgs, ClientArgs, ClientsDirArgs, CredentialArgs, IdentityArgs, NetworkArgs,
+    OperationsArgs, ServerArgs, StorageArgs, ThrottlingArgs,
 };
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -20,7 +20,8 @@ pub fn settings_faults(text: &str) -> Vec<String> {
     if !file.faults.is_empty() {
         return file.faults.iter().map(|fault| fault.failure.lines()).collect();
     }
-    // The one path that is read while the settings are, and it may be that of a device.
+    // The paths that are read while the settings are, and they may be those of a device.
+    file.content.server.key_authorities = None;
     file.content.top.open_nothing();
     file.content.profiles.values_mut().for_each(|profile| profile.section.open_nothing());
     let layers = Layers { file, environment: Environment::default() };
@@ -99,6 +100,7 @@ fn server_without_flags() -> ServerArgs {
         longest_token_lifetime: None,
         throttling: ThrottlingArgs::default(),
         operations: OperationsArgs::default(),
+        assertions: AssertionArgs::default(),
         clients: ClientsDirArgs::default(),
     }
 }

@@ -69,6 +69,8 @@ pub(super) struct ServerSection {
     pub(super) tls_certificate: Option<Spanned<String>>,
     pub(super) tls_key: Option<Spanned<String>>,
     pub(super) tls_client_ca: Option<Spanned<String>>,
+    pub(super) assertion_audience: Option<Spanned<String>>,
+    pub(super) key_authorities: Option<Spanned<String>>,
     pub(super) client_requests_per_second: Option<Spanned<NumberOrText>>,
     pub(super) client_burst: Option<Spanned<NumberOrText>>,
     pub(super) mint_per_call: Option<Spanned<String>>,

@@ -1,5 +1,6 @@
 //! The settings of `jeton serve`, and the data directory of `jeton client`.
 
+mod assertions;
 mod keeping;
 mod operations;
 mod throttling;
@@ -91,6 +92,7 @@ impl Layers {
         }
         config.throttling = self.throttling(&args.throttling, file)?;
         self.operations(&args.operations, &mut config)?;
+        self.assertions(&args.assertions, &mut config)?;
         self.clients_dir(&args.clients, &mut config)?;
         Ok(config)
     }

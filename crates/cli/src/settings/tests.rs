@@ -3,7 +3,7 @@ use crate::args::{Cli, Command, TokenArgs};
 use clap::Parser as _;
 use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::mint_per_call::MintPolicy;
-use jeton_server::{Listen, MintPerCall, RequestRate, Throttling};
+use jeton_server::{AssertionAudience, Listen, MintPerCall, RequestRate, Throttling};
 
 fn layers(file: &str, variables: &[(&str, &str)]) -> Result<Layers, Failure> {
     let file = SettingsFile::parse(Path::new("/etc/jeton.toml"), file.to_owned());
@@ -180,6 +180,40 @@ fn the_server_has_its_section() {
         let failure = server(&[], &flags).unwrap_err();
         assert_eq!(failure.code(), ExitCode::Usage);
         assert!(failure.lines().contains(place), "{}", failure.lines());
+    }
+}
+
+#[test]
+fn how_assertions_are_judged_is_set() {
+    let server = |file: &str, variables: &[(&str, &str)], flags: &[&str]| {
+        let cli = Cli::try_parse_from(["jeton", "serve", "--data-dir", "data"].iter().chain(flags)).unwrap();
+        let Command::Serve(args) = cli.command else { unreachable!() };
+        layers(&format!("[server]\n{file}"), variables)?.server(&args)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let (good, bad) = (write("ca.pem", pem), write("bad.pem", "nothing"));
+    let config = server("", &[], &[]).unwrap();
+    assert_eq!((config.assertion_audience, config.key_authorities), (AssertionAudience::Issuer, None));
+    let file = format!("assertion_audience = \"issuer_or_token_endpoint\"\nkey_authorities = \"{good}\"\n");
+    let config = server(&file, &[], &[]).unwrap();
+    assert_eq!(config.assertion_audience, AssertionAudience::IssuerOrTokenEndpoint);
+    assert_eq!(config.key_authorities.as_deref(), Some(pem.as_bytes()));
+    let nearer = server(&file, &[("JETON_SERVER_ASSERTION_AUDIENCE", "issuer")], &[]).unwrap();
+    assert_eq!(nearer.assertion_audience, AssertionAudience::Issuer);
+    for (flags, words) in [
+        (["--assertion-audience", "any"], "--assertion-audience: it is issuer or issuer_or_token_endpoint"),
+        (["--key-authorities", "/absent.pem"], "--key-authorities: /absent.pem: No such file"),
+        (["--key-authorities", &bad], "no PEM certificate is in it"),
+        (["--key-authorities", "/dev/zero"], "it is longer than 1048576 bytes"),
+    ] {
+        let failure = server("", &[], &flags).unwrap_err().lines();
+        assert!(failure.contains(words), "{failure}");
     }
 }
 

@@ -1,6 +1,9 @@
 //! Mutual TLS (RFC 8705): the certificate that the token endpoint and the API are shown.
 
 use crate::process::{Ended, Home, finish};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jeton_proto::issuance::CertificateThumbprint;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -210,35 +213,89 @@ fn r4_2_the_issuer_names_the_endpoint_and_the_method_for_mutual_tls() {
     assert!(removed.done().contains("removed 1 token"), "{removed}");
 }
 
+/// `jeton serve` over TLS, which trusts the authority for clients: its home, and the URL of its token endpoint.
+struct OwnServer {
+    home: Home,
+    server: crate::process::Server,
+    token_url: String,
+    certificate: String,
+    key: String,
+}
+
+impl OwnServer {
+    fn start(authority: &Authority) -> Self {
+        let home = Home::new();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &authority.issuer).unwrap().pem();
+        home.write("ca.pem", &authority.issuer.pem());
+        let certificate = home.write("server.pem", &certificate);
+        let key = home.write_secret("server.key", &key.serialize_pem());
+        let flags = ["--tls-certificate", &certificate, "--tls-key", &key, "--issuer", "https://localhost"];
+        let variables = [("JETON_SERVER_TLS_CLIENT_CA", "ca.pem")];
+        let server = crate::process::Server::start(&home, &variables, &flags);
+        let listening = server.announcement.lines().find(|line| line.starts_with("listening on")).unwrap();
+        let port = listening.rsplit(':').next().unwrap().trim();
+        let token_url = format!("https://localhost:{port}/oauth/token");
+        Self { home, server, token_url, certificate, key }
+    }
+}
+
 #[test]
 fn our_own_server_over_tls_serves_our_own_client() {
-    let (home, authority) = (Home::new(), Authority::new());
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &authority.issuer).unwrap().pem();
-    home.write("ca.pem", &authority.issuer.pem());
-    let certificate = home.write("server.pem", &certificate);
-    let key = home.write_secret("server.key", &key.serialize_pem());
-    let flags = ["--tls-certificate", &certificate, "--tls-key", &key];
-    let server = crate::process::Server::start(
-        &home,
-        &[("JETON_SERVER_TLS_CLIENT_CA", "ca.pem")],
-        &[&flags[..], &["--issuer", "https://localhost"]].concat(),
-    );
-    let listening = server.announcement.lines().find(|line| line.starts_with("listening on")).unwrap();
-    let port = listening.rsplit(':').next().unwrap().trim().to_owned();
+    let own = OwnServer::start(&Authority::new());
+    let home = &own.home;
     let secret = home.run(&["client", "add", "billing"]).done().trim_end().to_owned();
-    let token_url = format!("https://localhost:{port}/oauth/token");
-    let mut command = home.jeton(&["token", "--no-cache", "--token-url", &token_url]);
+    let mut command = home.jeton(&["token", "--no-cache", "--token-url", &own.token_url]);
     command
         .env("JETON_CLIENT_ID", "billing")
         .env("JETON_CA_FILE", "ca.pem")
         .env("JETON_CLIENT_SECRET", &secret);
     assert_eq!(finish(command).done().matches('.').count(), 2);
-    home.run(&["serve", "--listen", "0", "--tls-certificate", &certificate])
+    home.run(&["serve", "--listen", "0", "--tls-certificate", &own.certificate])
         .failed(5, &["the key of the certificate is not set", "JETON_SERVER_TLS_KEY"]);
-    home.run(&["serve", "--listen", "0", "--tls-key", &key]).failed(5, &["server.tls_certificate"]);
+    home.run(&["serve", "--listen", "0", "--tls-key", &own.key]).failed(5, &["server.tls_certificate"]);
     home.run(&["serve", "--listen", "0", "--tls-client-ca", "ca.pem"]).failed(5, &["server.tls_certificate"]);
+    let pair = ["--tls-certificate", &own.certificate, "--tls-key", &own.key];
     let plain = ["serve", "--listen", "0", "--issuer", "http://localhost"];
-    home.run(&[&plain[..], &flags].concat()).failed(5, &["must begin with https://"]);
+    home.run(&[&plain[..], &pair].concat()).failed(5, &["must begin with https://"]);
+}
+
+#[test]
+fn a_token_of_our_own_server_is_bound_to_the_certificate_of_our_own_client() {
+    let authority = Authority::new();
+    let own = OwnServer::start(&authority);
+    let home = &own.home;
+    let (certified, certified_key) = authority.client("billing");
+    let key = KeyPair::generate().unwrap();
+    let itself = CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().pem();
+    let registered = home.write("registered.pem", &itself);
+    let add = |client: &str, flags: &[&str]| {
+        home.run(&[&["client", "add", client, "--no-secret"], flags].concat()).done();
+    };
+    add("by-authority", &["--tls-subject-dn", "CN=billing"]);
+    add("by-itself", &["--certificate", &registered]);
+    let token = |client: &str, certificate: &str, key: &str, method: &str| {
+        home.write_secret("both.pem", &format!("{key}{certificate}"));
+        let args = ["token", "--no-cache", "--token-url", &own.token_url, "--client-id", client];
+        let shown = ["--client-certificate", "file:both.pem", "--auth-method", method];
+        let mut command = home.jeton(&[&args[..], &shown].concat());
+        command.env("JETON_CA_FILE", "ca.pem");
+        finish(command)
+    };
+    let (anchored, self_signed) = ("tls_client_auth", "self_signed_tls_client_auth");
+    for (client, certificate, key, method) in [
+        ("by-authority", &certified, &certified_key, anchored),
+        ("by-itself", &itself, &key.serialize_pem(), self_signed),
+    ] {
+        let token = token(client, certificate, key, method).done().trim_end().to_owned();
+        let claims = home.run(&["inspect", &token, "--output", "json"]).json()["claims"].clone();
+        let thumbprint = CertificateThumbprint::of(&der(certificate)).0;
+        assert_eq!(claims["cnf"]["x5t#S256"], URL_SAFE_NO_PAD.encode(thumbprint), "{claims}");
+        assert_eq!(claims["client_id"], client);
+    }
+    token("by-itself", &certified, &certified_key, self_signed).failed(3, &["invalid_client"]);
+    token("by-authority", &itself, &key.serialize_pem(), anchored).failed(3, &["invalid_client"]);
+    let (code, said) = own.server.end();
+    assert_eq!(code, 0, "{said}");
 }
