@@ -19,7 +19,7 @@ pub struct ClientCertificate {
 /// What a listener found out of the chain of a client's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CertificateTrust {
-    /// The chain leads to a configured authority, every certificate of it was in force at the handshake, and the leaf
+    /// The chain leads to a configured authority, every certificate of it is in force, and the leaf
     /// may be used by clients: good for `tls_client_auth` (RFC 8705 §2.1).
     Anchored,
     /// The client holds the private key; the chain was not checked or leads nowhere. Good for

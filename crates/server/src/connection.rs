@@ -1,10 +1,9 @@
 //! One connection, from its first byte to its last.
 
-use crate::client_certificate::ClientCertificate;
 use crate::endpoint::TokenEndpoint;
 use crate::http::{Answer, BodyOutcome, Face, close_after};
 use crate::limits::Limits;
-use crate::tls::Tls;
+use crate::tls::{PeerCertificate, Tls};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -82,7 +81,7 @@ pub(crate) async fn serve<E, S>(
     stream: S,
     face: Arc<Face<E>>,
     peer: SocketAddr,
-    certificate: Option<Arc<ClientCertificate>>,
+    certificate: Option<PeerCertificate>,
     mut phase: watch::Receiver<Phase>,
 ) where
     E: TokenEndpoint,
@@ -96,7 +95,7 @@ pub(crate) async fn serve<E, S>(
         let (face, progress) = (Arc::clone(&face), Arc::clone(&of_service));
         progress.begun.fetch_add(1, Ordering::Relaxed);
         if let Some(certificate) = &certificate {
-            request.extensions_mut().insert(Arc::clone(certificate));
+            request.extensions_mut().insert(certificate.now());
         }
         // Boxed, because the loop below polls the connection through a plain reference.
         Box::pin(async move {

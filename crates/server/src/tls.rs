@@ -2,22 +2,21 @@
 
 mod client_verifier;
 mod files;
+mod peer;
 
 pub use files::{TlsError, TlsFiles};
+pub(crate) use peer::PeerCertificate;
 
-use crate::client_certificate::{CertificateTrust, ClientCertificate};
 use crate::issuer::ClockHandle;
 use arc_swap::ArcSwap;
 use client_verifier::{Anchors, ProofOfPossession};
 use files::{Content, Digest};
 use jeton_proto::time::Clock;
+use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::UnixTime;
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, ServerConnection};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -118,24 +117,13 @@ impl Tls {
 
     /// Makes the connection, and gives the certificate that the client has proven to have.
     pub(crate) async fn accept(
-        &self,
+        self: &Arc<Self>,
         stream: TcpStream,
-    ) -> io::Result<(TlsStream<TcpStream>, Option<Arc<ClientCertificate>>)> {
-        let inner = self.inner.load_full();
-        let stream = TlsAcceptor::from(Arc::clone(&inner.config)).accept(stream).await?;
-        let certificate = self.certificate_of(stream.get_ref().1, &inner);
-        Ok((stream, certificate.map(Arc::new)))
-    }
-
-    /// A session that is resumed has the certificate of its first connection, whose time may be over by now: so who vouches
-    /// for it is asked here, and not in the handshake.
-    fn certificate_of(&self, connection: &ServerConnection, inner: &Inner) -> Option<ClientCertificate> {
-        let (leaf, intermediates) = connection.peer_certificates()?.split_first()?;
-        let now = UnixTime::since_unix_epoch(Duration::from_millis(self.clock.now().as_unix_millis()));
-        let anchored =
-            inner.anchors.as_ref().is_some_and(|anchors| anchors.vouch_for(leaf, intermediates, now));
-        let trust = if anchored { CertificateTrust::Anchored } else { CertificateTrust::Presented };
-        Some(ClientCertificate { der: leaf.to_vec(), trust })
+    ) -> io::Result<(TlsStream<TcpStream>, Option<PeerCertificate>)> {
+        let config = Arc::clone(&self.inner.load().config);
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let certificate = PeerCertificate::of(stream.get_ref().1, self);
+        Ok((stream, certificate))
     }
 }
 

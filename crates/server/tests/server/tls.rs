@@ -4,7 +4,7 @@ use super::{Answer, Running, add_worker};
 use jeton_server::endpoint::{IssuedToken, TokenCall, TokenEndpoint, TokenRefusal};
 use jeton_server::http::{Documents, Face};
 use jeton_server::{
-    CertificateTrust, ClientCertificate, Config, Limits, Listen, RequestRate, Server, SystemClock,
+    CertificateTrust, ClientCertificate, Config, Limits, Listen, Reload, RequestRate, Server, SystemClock,
     Throttling, Tls, TlsFiles, listen,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -215,6 +215,7 @@ impl TokenEndpoint for Witness {
 /// A listener with TLS before a witness.
 struct Watched {
     witness: Witness,
+    tls: Arc<Tls>,
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -229,10 +230,11 @@ impl Watched {
         let listeners = listen::bind(&Listen::Addresses(vec!["127.0.0.1:0".parse().unwrap()])).unwrap();
         let address = listeners[0].local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
+        let of_listener = Some(Arc::clone(&tls));
         let serving = tokio::spawn(async move {
-            listen::serve_over(Some(tls), listeners, face, async { stopped.await.unwrap_or(()) }).await
+            listen::serve_over(of_listener, listeners, face, async { stopped.await.unwrap_or(()) }).await
         });
-        Self { witness, address, stop, serving }
+        Self { witness, tls, address, stop, serving }
     }
 
     async fn stop(self) -> Vec<Option<ClientCertificate>> {
@@ -282,6 +284,40 @@ async fn a_certificate_is_taken_with_a_proof_and_told_with_who_vouches_for_it() 
     ask(&mut stream, &post("grant_type=client_credentials", "close")).await;
     expected.push(None);
     assert_eq!(watched.stop().await, expected);
+}
+
+/// Asks, and reads one answer without a chunked body.
+async fn ask_and_stay(stream: &mut TlsStream<TcpStream>, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn an_authority_that_was_taken_away_vouches_for_nobody_on_connections_that_stay_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let (authority, next) = (Authority::new(), Authority::new());
+    let client_ca = dir.path().join("clients.pem");
+    fs::write(&client_ca, authority.issuer.pem()).unwrap();
+    let files = TlsFiles { client_ca: Some(client_ca.clone()), ..authority.server().write(dir.path()) };
+    let watched = Watched::start(files, Limits::default());
+    let identity = authority.client();
+    let mut stream = connect(watched.address, authority.client_config(Some(&identity))).await.unwrap();
+    let request = post("grant_type=client_credentials", "keep-alive");
+    assert!(ask_and_stay(&mut stream, &request).await.contains("401"));
+    fs::write(&client_ca, next.issuer.pem()).unwrap();
+    assert_eq!(watched.tls.reload(), Reload::Replaced);
+    assert!(ask_and_stay(&mut stream, &request).await.contains("401"));
+    fs::write(&client_ca, [authority.issuer.pem(), next.issuer.pem()].concat()).unwrap();
+    assert_eq!(watched.tls.reload(), Reload::Replaced);
+    assert!(ask_and_stay(&mut stream, &request).await.contains("401"));
+    drop(stream);
+    let seen: Vec<_> = watched.stop().await.into_iter().map(|seen| seen.unwrap().trust).collect();
+    let (anchored, presented) = (CertificateTrust::Anchored, CertificateTrust::Presented);
+    assert_eq!(seen, [anchored, presented, anchored]);
 }
 
 #[tokio::test]

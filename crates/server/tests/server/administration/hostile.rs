@@ -95,7 +95,8 @@ async fn every_act_is_told_with_who_did_it_and_no_secret() {
         .map(|record| {
             let text = |name| record[name].as_str().unwrap_or("-").to_owned();
             assert_eq!(text("request_id").len(), 22);
-            let detail = if text("event") == "signing_key_announced" { "a key".to_owned() } else { text("detail") };
+            let detail =
+                if text("event") == "signing_key_announced" { "a key".to_owned() } else { text("detail") };
             [text("event"), text("actor"), text("client_id"), detail, text("outcome")].join(" ")
         })
         .collect();
