@@ -10,7 +10,7 @@ use crate::data_dir::{PrivateFileError, check_private};
 use jeton_proto::time::Timestamp;
 use jeton_proto::wire::error_response::printable;
 use rustix::fs::OFlags;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -189,8 +189,14 @@ impl Journal {
 
     /// A name that is taken is left to who has it.
     fn rename(&self, to: &Path) -> Result<(), JournalError> {
-        let linked = std::fs::hard_link(&self.path, to).and_then(|()| std::fs::remove_file(&self.path));
-        linked.map_err(|source| self.system(source))?;
+        let linked = match std::fs::hard_link(&self.path, to) {
+            // Whoever gave it the name was killed before the old one was gone.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_one_file(&self.path, to) => {
+                Ok(())
+            }
+            linked => linked,
+        };
+        linked.and_then(|()| std::fs::remove_file(&self.path)).map_err(|source| self.system(source))?;
         sync_directory(&self.path).map_err(|source| self.system(source))
     }
 
@@ -214,6 +220,11 @@ impl Journal {
             let named = std::fs::symlink_metadata(&self.path).map(|named| (named.dev(), named.ino()));
             let held = open.file.metadata().map_err(|source| self.system(source))?;
             if named.is_ok_and(|named| named == (held.dev(), held.ino())) {
+                if let Some(archive) = self.archive_of(&held) {
+                    // Half of a rotation. The lock goes with the old file.
+                    self.rename(&archive)?;
+                    continue;
+                }
                 let known = self.head.is_some() && open.length_bytes == held.len();
                 self.open = Some(open);
                 if known || self.read_end(held.len())? {
@@ -222,6 +233,13 @@ impl Journal {
             }
         }
         Err(JournalError::Held { path: self.path.clone() })
+    }
+
+    /// The name for a file that is no longer written to, if the one that is held has it already.
+    fn archive_of(&self, held: &Metadata) -> Option<PathBuf> {
+        let first_sequence = if held.nlink() > 1 { self.first_sequence()? } else { return None };
+        let archive = archived_name(&self.path, Archive::Whole { first_sequence });
+        is_one_file(&self.path, &archive).then_some(archive)
     }
 
     fn unlock(&self) {
@@ -336,6 +354,12 @@ impl Mended {
 fn sync_directory(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Whether both names are those of one file.
+fn is_one_file(one: &Path, other: &Path) -> bool {
+    let inode = |path| std::fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+    matches!((inode(one), inode(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// What tells damaged files apart: the inode, which is not used anew while the file is there.

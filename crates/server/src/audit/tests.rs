@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::SystemClock;
 use proptest::prelude::*;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
 const NOW: Timestamp = Timestamp::from_unix_millis(1_800_000_000_999);
@@ -231,6 +231,35 @@ fn a_chain_goes_on_over_files_and_starts() {
     let verdict = verify(&log_files(&path).unwrap(), None).unwrap();
     assert!(matches!(verdict.fault.unwrap().what, Break::Sequence { .. }));
     drop(dir);
+}
+
+#[test]
+fn a_rotation_that_was_killed_halfway_is_finished() {
+    let (_dir, path) = place();
+    for client_id in ["one", "two"] {
+        append(&path, &act(client_id), NOW).unwrap();
+    }
+    fs::hard_link(&path, archive_of(&path)).unwrap();
+    append(&path, &act("three"), NOW).unwrap();
+    assert_eq!(records(&path).len(), 3);
+    assert_eq!(log_files(&path).unwrap().len(), 2);
+    // It goes on, whatever the next files are called.
+    let audit = started(&path, AuditLimits { file_bytes: 500, ..AuditLimits::default() });
+    (0..20).for_each(|_| audit.tell(&act("worker")));
+    audit.close();
+    assert_eq!((records(&path).len(), audit.counts().lost), (25, 0));
+    // The same with one that is damaged.
+    let damaged = fs::read_to_string(&path).unwrap().replace("server_ended", "server_bended");
+    fs::write(&path, damaged).unwrap();
+    let mark = fs::metadata(&path).unwrap().ino();
+    fs::hard_link(&path, path.with_file_name(format!("audit-damaged-{mark}.jsonl"))).unwrap();
+    append(&path, &act("four"), NOW).unwrap();
+    let ended = fs::read_to_string(&path).unwrap();
+    assert!(ended.contains("log_resumed") && ended.contains("four"), "{ended}");
+    // A link of somebody else is nobody's business.
+    fs::hard_link(&path, path.with_file_name("copy")).unwrap();
+    append(&path, &act("last"), NOW).unwrap();
+    assert!(fs::read_to_string(path.with_file_name("copy")).unwrap().contains("last"));
 }
 
 fn archive_of(path: &Path) -> PathBuf {
