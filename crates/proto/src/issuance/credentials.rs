@@ -293,7 +293,9 @@ pub struct WorkloadTrust {
 
 impl WorkloadTrust {
     fn check(&self) -> Result<(), InvalidCredentials> {
-        let narrow = self.subject.is_some() || !self.claims.is_empty();
+        // What is all stars takes everybody whom the issuer knows, which may be half the world.
+        let says = |pattern: &String| !pattern.bytes().all(|byte| matches!(byte, b'*' | b'/' | b':'));
+        let narrow = self.claims.iter().map(|(_, value)| value).chain(&self.subject).any(says);
         let texts = self.claims.iter().flat_map(|(name, value)| [name, value]).chain(&self.subject);
         let sound = check_url(&self.issuer)
             && is_audience(&self.audience)
@@ -345,7 +347,7 @@ pub enum InvalidCredentials {
     /// A workload identity is not bounded enough, or a text in it is not good.
     #[error(
         "a workload identity wants an https issuer, an audience, and a subject or conditions on claims (at most \
-         {MAX_CLAIM_CONDITIONS})"
+         {MAX_CLAIM_CONDITIONS}) that say more than *"
     )]
     Workload,
 }
@@ -472,6 +474,15 @@ mod tests {
         };
         assert_eq!(with(|_| {}), Ok(()));
         assert_eq!(with(|trust| trust.subject = None), Err(InvalidCredentials::Workload));
+        assert_eq!(
+            with(|trust| trust.subject = Some("*:*/**".to_owned())),
+            Err(InvalidCredentials::Workload),
+            "everybody whom the issuer knows"
+        );
+        assert_eq!(
+            with(|trust| (trust.subject, trust.claims) = (None, vec![("a".to_owned(), "*".to_owned())])),
+            Err(InvalidCredentials::Workload)
+        );
         assert_eq!(with(|trust| trust.audience = String::new()), Err(InvalidCredentials::Workload));
         assert_eq!(
             with(|trust| trust.issuer = "http://ci.example".to_owned()),
