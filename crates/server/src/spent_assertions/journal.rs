@@ -108,13 +108,15 @@ impl Journal {
             found.iter().all(|found| found.begun.boot_id.is_some() && found.begun.boot_id == self.boot_id);
         let spent: Vec<_> = found.iter().flat_map(|found| found.records.iter().copied()).collect();
         let latest = found.into_iter().max_by_key(|found| found.begun.at);
-        if let (true, true, Some(latest)) = (whole, of_this_boot, latest) {
+        // It was begun by a clock that was ahead, and would have assertions refused until that time comes.
+        let ahead = latest.as_ref().is_some_and(|latest| latest.begun.known_since > after_doubt(now));
+        if let (true, true, false, Some(latest)) = (whole, of_this_boot, ahead, latest) {
             let known_since = latest.begun.known_since;
             self.state = State::Writing(GenerationFile::resume(&self.data_dir, latest)?);
             return Ok(Kept { spent, known_since });
         }
         // The machine was down for a while before it started again; a disk that was full was so a moment ago.
-        let known_since = if whole { whole_second(now) } else { after_doubt(now) };
+        let known_since = if whole && !ahead { whole_second(now) } else { after_doubt(now) };
         // What there is does no harm: an assertion that was used is refused either way.
         self.begin_again(known_since, now, &spent)?;
         Ok(Kept { spent, known_since })

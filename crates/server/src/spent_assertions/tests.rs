@@ -84,6 +84,22 @@ async fn t38_after_a_restart_nothing_is_good_again() {
 }
 
 #[tokio::test]
+async fn a_server_that_was_started_with_its_clock_ahead_takes_assertions_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let ahead = later(365 * 86_400);
+    assert_eq!(spend(&SpentAssertions::open(dir.path(), None, ahead), "a", ahead).await, Spending::First);
+    for restart in [0, 100] {
+        let now = later(restart);
+        let spent = SpentAssertions::open(dir.path(), None, now);
+        let spending = spent.spend("client", &assertion("b", now), now).await;
+        let doubted = matches!(spending, Spending::Unknown { why: Doubt::BeforeStart, .. });
+        assert_eq!(doubted, restart == 0, "what was used before is not known: {spending:?}");
+        let soon = later(restart + 31);
+        assert_eq!(spend(&spent, &format!("c{restart}"), soon).await, Spending::First);
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_used_any_longer_is_forgotten_and_what_can_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let spent = open(dir.path());

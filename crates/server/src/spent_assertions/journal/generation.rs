@@ -84,9 +84,11 @@ impl GenerationFile {
 
     /// Writes a record, in the other file when this one's time is over.
     pub(super) fn append_at(&mut self, record: (SpentKey, Timestamp), now: Timestamp) -> io::Result<()> {
-        // A clock that was set back must not keep one file for ever.
-        let age = now.saturating_since(self.begun.at).max(self.begun.at.saturating_since(now));
-        if age >= GENERATION {
+        // The other file may hold what can be used again by now, and this one must not be kept for ever.
+        if self.begun.at.saturating_since(now) >= GENERATION {
+            return Err(io::Error::other("the clock was set back"));
+        }
+        if now.saturating_since(self.begun.at) >= GENERATION {
             self.turn = usize::from(self.turn == 0);
             self.begun.at = now;
             self.file = written_anew(&self.data_dir, self.turn, &self.begun, Content::Whole)?;

@@ -153,6 +153,26 @@ fn two_processes_do_not_write_into_each_other() {
     numbers(kept.spent, [2, 3, 4]);
 }
 
+#[test]
+fn t38_a_clock_that_jumps_ahead_and_back_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(dir.path(), NOW);
+    write(&mut journal, 1, NOW);
+    write(&mut journal, 2, later(3600));
+    write(&mut journal, 3, later(10));
+    let copy = tempfile::tempdir().unwrap();
+    FILES.iter().for_each(|name| {
+        std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
+    });
+    let (_, kept) = open(copy.path(), later(11));
+    assert!(kept.known_since > later(11) || kept.spent.contains(&record(1)), "{kept:?}");
+    journal.record(record(4), SINCE, later(50), || [1, 3, 4].map(record).to_vec());
+    drop(journal);
+    let (_, kept) = open(dir.path(), later(51));
+    assert_eq!(kept.known_since, SINCE);
+    numbers(kept.spent, [1, 3, 4]);
+}
+
 /// A journal whose next write fails, as on a disk that is full.
 fn on_a_full_disk(dir: &Path) -> Journal {
     let (mut journal, _) = open(dir, NOW);
