@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How often what is over is looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
+const SWEEP_INTERVAL: Duration = Duration::from_mins(10);
 
 /// Every revoked token that is not over yet. The store bounds their number ([`Kind::most`]).
 #[derive(Debug)]
@@ -157,8 +157,10 @@ impl State {
         if self.swept_at <= now && now < self.swept_at.saturating_add(SWEEP_INTERVAL) {
             return;
         }
+        // What was not over at the last look stays: a clock that jumps ahead and is set right brings no token back.
+        let over_at = self.swept_at.min(now);
         self.swept_at = now;
-        self.live.retain(|_, live| now < live.until);
+        self.live.retain(|_, live| over_at < live.until);
         let live = &self.live;
         self.order.retain(|change, ids| {
             ids.retain(|id| live.get(id).is_some_and(|live| live.change.0 == *change));

@@ -90,7 +90,7 @@ impl StoreWatch {
         let (done, looks_done) = watch::channel(0);
         let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new().name("jeton-registry".to_owned()).spawn(move || {
-            let watcher = Watcher { store, followers, seen, clock, purge_at: Timestamp::EPOCH };
+            let watcher = Watcher::new(store, followers, seen, clock);
             keep_watch(watcher, &of_thread, &nudged, &done);
         })?;
         Ok(Self { shared, nudge: Some(nudge), thread: Some(thread), looks_done, _listening: listening })
@@ -176,10 +176,21 @@ struct Watcher {
     followers: Vec<Arc<dyn Follower>>,
     seen: ChangeNumber,
     clock: Arc<dyn Clock>,
-    purge_at: Timestamp,
+    /// What the clock has shown at the last removal. What ends later stays, so that a clock that jumps ahead, and is set right within
+    /// [`PURGE_INTERVAL`], takes no revocation with it.
+    purged_at: Timestamp,
 }
 
 impl Watcher {
+    fn new(
+        store: Box<dyn Store>,
+        followers: Vec<Arc<dyn Follower>>,
+        seen: ChangeNumber,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { store, followers, seen, clock, purged_at: Timestamp::EPOCH }
+    }
+
     fn look(&mut self) -> Result<(), StoreError> {
         self.seen = look(self.store.as_mut(), &self.followers, self.seen)?;
         Ok(())
@@ -188,9 +199,10 @@ impl Watcher {
     /// What cannot be forgotten now, on a full disk say, is forgotten later.
     fn purge(&mut self) {
         let now = self.clock.now();
-        if now >= self.purge_at {
-            self.purge_at = now.saturating_add(PURGE_INTERVAL);
-            if let Err(error) = self.store.purge(now) {
+        if now < self.purged_at || now >= self.purged_at.saturating_add(PURGE_INTERVAL) {
+            let over_at = self.purged_at.min(now);
+            self.purged_at = now;
+            if let Err(error) = self.store.purge(over_at) {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, "what has expired cannot be removed from the registry");
             }

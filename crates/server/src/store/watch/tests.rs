@@ -141,3 +141,40 @@ async fn t24_those_who_fail_at_once_share_one_look() {
     let most = 2 + begun.elapsed().as_millis() / LEAST_GAP.as_millis();
     assert!(u128::from(looks) <= most, "{looks} looks, at most {most} expected");
 }
+
+#[test]
+fn t40_a_clock_that_jumps_ahead_and_back_removes_nothing_that_will_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let later = |seconds| NOW.saturating_add(Duration::from_secs(seconds));
+    let write = Write {
+        kind: Kind::Revocation,
+        id: "token".to_owned(),
+        body: Some("{}".to_owned()),
+        expires_at: Some(later(600)),
+        expect: Expect::Anything,
+    };
+    location(dir.path()).open().unwrap().commit(&[write], NOW).unwrap();
+    let clock = Arc::new(SetClock(Mutex::new(later(90 * 86_400))));
+    let store = location(dir.path()).open().unwrap();
+    let mut watcher = Watcher::new(store, Vec::new(), ChangeNumber(0), clock.clone());
+    let mut is_there_at = |seconds| {
+        *clock.0.lock().unwrap() = later(seconds);
+        watcher.purge();
+        watcher.store.record(Kind::Revocation, "token").unwrap().is_some()
+    };
+    // It was ahead when the server was started, too.
+    for seconds in [90 * 86_400, 1, 90 * 86_400, 90 * 86_400 + 60, 2, 599] {
+        assert!(is_there_at(seconds), "{seconds}");
+    }
+    is_there_at(1200);
+    assert!(!is_there_at(1800));
+}
+
+/// A clock that is set.
+struct SetClock(Mutex<Timestamp>);
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+}
