@@ -10,8 +10,30 @@ const CONNECTIONS: usize = 16;
 
 pub(crate) struct Connections {
     streams: Vec<TcpStream>,
-    request: Vec<u8>,
+    requests: Requests,
     answer: Vec<u8>,
+}
+
+/// What is sent.
+pub(crate) enum Requests {
+    /// The same each time.
+    Same(Vec<u8>),
+    /// A new one each time.
+    New(Box<dyn FnMut() -> Vec<u8>>),
+}
+
+impl Requests {
+    /// One for each connection, made before the time is taken that a server needs.
+    fn batch(&mut self) -> Vec<Vec<u8>> {
+        (0..CONNECTIONS).map(|_| self.next()).collect()
+    }
+
+    fn next(&mut self) -> Vec<u8> {
+        match self {
+            Self::Same(request) => request.clone(),
+            Self::New(make) => make(),
+        }
+    }
 }
 
 impl Connections {
@@ -24,6 +46,11 @@ impl Connections {
             body.len(),
         )
         .into_bytes();
+        Self::sending(port, Requests::Same(request))
+    }
+
+    /// The same with other requests.
+    pub(crate) fn sending(port: u16, mut requests: Requests) -> Self {
         let connect = |_| {
             let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
             stream.set_nodelay(true).unwrap();
@@ -31,8 +58,8 @@ impl Connections {
             stream
         };
         let mut streams: Vec<_> = (0..CONNECTIONS).map(connect).collect();
-        let answer = first_answer(&mut streams[0], &request);
-        Self { streams, request, answer }
+        let answer = first_answer(&mut streams[0], &requests.next());
+        Self { streams, requests, answer }
     }
 
     /// How long an answer is, head and body. All answers of a server are as long as its first.
@@ -44,8 +71,8 @@ impl Connections {
     pub(crate) fn run(&mut self, requests: usize) -> Duration {
         let begun = Instant::now();
         for _ in 0..requests / CONNECTIONS {
-            for stream in &mut self.streams {
-                stream.write_all(&self.request).unwrap();
+            for (stream, request) in self.streams.iter_mut().zip(self.requests.batch()) {
+                stream.write_all(&request).unwrap();
             }
             for stream in &mut self.streams {
                 stream.read_exact(&mut self.answer).unwrap();

@@ -5,6 +5,8 @@
 //! core over kept connections. CPU time is read from `/proc/PID/stat`, so that other work on the machine does not
 //! count. Beside them runs npm `oidc-provider`, with the same client and ES256, for a tenth of the requests.
 //!
+//! Then the same with `private_key_jwt`, beside a bare server that verifies the assertion and signs.
+//!
 //! `--quick` measures a tenth; `--memory TOKENS` instead issues so many tokens and tells how the resident memory grew.
 
 #![allow(
@@ -18,15 +20,19 @@
     reason = "a benchmark prints its result, and fails by panicking"
 )]
 
+mod assertions;
 mod bare;
 mod load;
 mod process;
 
-use jeton_proto::issuance::ClientSettings;
+use assertions::Signing;
+use jeton_proto::issuance::{ClientCredentials, ClientKeys, ClientSettings};
 use jeton_server::{Config, Listen, Registry, RequestRate, Server, Throttling};
-use load::Connections;
+use load::{Connections, Requests};
 use process::ServerProcess;
+use std::cell::RefCell;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 const CLIENT_ID: &str = "orders-worker";
@@ -35,6 +41,8 @@ const ISSUER: &str = "http://localhost:8080";
 const ROUNDS: usize = 10;
 const WARM_UP_REQUESTS: usize = 2_000;
 const TARGET_RATIO: f64 = 1.2;
+/// The same for `private_key_jwt`, beside a bare server that verifies and signs.
+const TARGET_ASSERTION_RATIO: f64 = 1.3;
 /// How much more CPU time `oidc-provider` is to need at least.
 const TARGET_FACTOR: f64 = 6.0;
 /// How much the memory may grow after the first tenth of the tokens.
@@ -50,10 +58,17 @@ fn main() {
         ["--serve", "bare", secret] => {
             process::serve(|announce, ended| bare::serve(secret, announce, ended));
         }
+        ["--serve", "bare-assertions", point] => {
+            process::serve(|announce, ended| bare::serve_assertions(point, announce, ended));
+        }
         ["--memory", tokens] | ["--bench", "--memory", tokens] | ["--memory", tokens, "--bench"] => {
             measure_memory(tokens.parse().expect("a number of tokens"));
         }
-        _ => measure(if arguments.contains(&"--quick") { 1_000 } else { 10_000 }),
+        _ => {
+            let requests_per_round = if arguments.contains(&"--quick") { 1_000 } else { 10_000 };
+            measure(requests_per_round);
+            measure_assertions(requests_per_round / 2);
+        }
     }
 }
 
@@ -93,6 +108,37 @@ fn measure(requests_per_round: usize) {
         }
     }
     report(&contenders);
+}
+
+fn measure_assertions(requests_per_round: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let signing = Rc::new(RefCell::new(Signing::new()));
+    let settings = ClientSettings { allowed_scope: SCOPE.parse().unwrap(), ..ClientSettings::new(CLIENT_ID) };
+    let keys = Some(ClientKeys::Inline(signing.borrow().jwks()));
+    let credentials = ClientCredentials { keys, ..ClientCredentials::default() };
+    Registry::open(dir.path()).unwrap().add_with(settings, credentials).unwrap();
+    let jeton = ServerProcess::start(&["jeton", dir.path().to_str().unwrap()]);
+    let bare = ServerProcess::start(&["bare-assertions", &signing.borrow().point()]);
+    process::use_core(1);
+    let contender = |name, server: ServerProcess| {
+        let signing = Rc::clone(&signing);
+        let make = Box::new(move || signing.borrow_mut().request("/oauth/token"));
+        let mut connections = Connections::sending(server.port(), Requests::New(make));
+        connections.run(WARM_UP_REQUESTS);
+        let (cpu, wall) = (Duration::ZERO, Duration::ZERO);
+        Contender { name, server, connections, share: 1, requests: 0, cpu, wall }
+    };
+    let mut contenders = [contender("jeton", jeton), contender("bare hyper", bare)];
+    for _ in 0..ROUNDS {
+        for contender in &mut contenders {
+            contender.run(requests_per_round);
+        }
+    }
+    println!("POST /oauth/token, private_key_jwt, ES256, kept connections, one core");
+    contenders.iter().for_each(Contender::tell);
+    let ratio = contenders[0].cpu_us() / contenders[1].cpu_us();
+    let verdict = if ratio <= TARGET_ASSERTION_RATIO { "within" } else { "OVER" };
+    println!("  jeton / bare hyper {ratio:.3}, {verdict} the limit of {TARGET_ASSERTION_RATIO}");
 }
 
 /// Issues `tokens` tokens, and tells how the memory of the server grew after the first tenth of them.
@@ -139,6 +185,17 @@ impl Contender {
         self.requests += requests;
     }
 
+    fn tell(&self) {
+        let per_second = self.requests as f64 / self.wall.as_secs_f64();
+        println!(
+            "  {:<13} {:7.2} us CPU a request   {per_second:8.0} requests/s   {:>7} KiB   ({} requests)",
+            self.name,
+            self.cpu_us(),
+            self.server.resident_kib(),
+            self.requests
+        );
+    }
+
     fn cpu_us(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / self.requests as f64
     }
@@ -146,16 +203,7 @@ impl Contender {
 
 fn report(contenders: &[Contender; 3]) {
     println!("POST /oauth/token, Basic, ES256, kept connections, one core");
-    for contender in contenders {
-        let per_second = contender.requests as f64 / contender.wall.as_secs_f64();
-        println!(
-            "  {:<13} {:7.2} us CPU a request   {per_second:8.0} requests/s   {:>7} KiB   ({} requests)",
-            contender.name,
-            contender.cpu_us(),
-            contender.server.resident_kib(),
-            contender.requests
-        );
-    }
+    contenders.iter().for_each(Contender::tell);
     let [jeton, bare, foreign] = contenders;
     let ratio = jeton.cpu_us() / bare.cpu_us();
     let verdict = if ratio <= TARGET_RATIO { "within" } else { "OVER" };

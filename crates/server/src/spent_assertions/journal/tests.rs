@@ -161,9 +161,9 @@ fn t38_a_clock_that_jumps_ahead_and_back_loses_nothing() {
     write(&mut journal, 2, later(3600));
     write(&mut journal, 3, later(10));
     let copy = tempfile::tempdir().unwrap();
-    FILES.iter().for_each(|name| {
+    for name in FILES {
         std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
-    });
+    }
     let (_, kept) = open(copy.path(), later(11));
     assert!(kept.known_since > later(11) || kept.spent.contains(&record(1)), "{kept:?}");
     journal.record(record(4), SINCE, later(50), || [1, 3, 4].map(record).to_vec());

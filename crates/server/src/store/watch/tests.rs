@@ -156,7 +156,7 @@ fn t40_a_clock_that_jumps_ahead_and_back_removes_nothing_that_will_count() {
     location(dir.path()).open().unwrap().commit(&[write], NOW).unwrap();
     let clock = Arc::new(SetClock(Mutex::new(later(90 * 86_400))));
     let store = location(dir.path()).open().unwrap();
-    let mut watcher = Watcher::new(store, Vec::new(), ChangeNumber(0), clock.clone());
+    let mut watcher = Watcher::new(store, Vec::new(), ChangeNumber(0), Arc::<SetClock>::clone(&clock));
     let mut is_there_at = |seconds| {
         *clock.0.lock().unwrap() = later(seconds);
         watcher.purge();
