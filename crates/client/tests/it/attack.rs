@@ -203,11 +203,17 @@ fn t12_a_panic_under_the_lock_of_a_slot_ends_nothing() {
         });
         clock.fuse.store(0, Ordering::SeqCst);
         std::thread::sleep(millis(600));
-        runtime.block_on(async {
-            handle.prefetch();
-            sleep(millis(50)).await;
-        });
-        clock.fuse.store(0, Ordering::SeqCst);
+        // Soon, and on a loaded machine later.
+        for _ in 0..100 {
+            runtime.block_on(async {
+                handle.prefetch();
+                sleep(millis(50)).await;
+            });
+            clock.fuse.store(0, Ordering::SeqCst);
+            if handle.get_with(|_| ()).is_some() {
+                break;
+            }
+        }
         assert!(handle.get_with(|_| ()).is_some(), "read {reads}: the background still works");
         assert!(endpoint.requests() <= 2, "read {reads}: {} requests", endpoint.requests());
     }
