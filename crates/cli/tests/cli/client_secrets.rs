@@ -49,8 +49,8 @@ fn a_secret_is_verified_at_its_place() {
     let literal = home.run(&["client", "verify", "billing", "--secret", "canary"]);
     literal.failed(2, &["--secret"]);
     assert!(!literal.stderr.contains("canary"), "{literal}");
-    home.run(&["client", "verify", "absent", "--secret", "env:HOME"])
-        .failed(1, &["there is no client absent"]);
+    let absent = ["client", "verify", "absent", "--secret", "env:THE_SECRET"];
+    home.run_with(&[("THE_SECRET", "secret")], &absent).failed(1, &["there is no client absent"]);
 }
 
 #[test]
