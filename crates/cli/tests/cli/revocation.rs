@@ -98,7 +98,9 @@ fn t40_what_was_acknowledged_outlives_a_server_that_is_killed() {
         // In the midst of it, each round elsewhere.
         revoked.extend(killing.iter().take(round * 7));
         server.signal(Signal::KILL);
-        callers.into_iter().for_each(|caller| caller.join().unwrap());
+        for caller in callers {
+            caller.join().unwrap();
+        }
         revoked.extend(killing.iter());
         drop(server);
         server = Server::start(&home, &[], &ISSUER);
