@@ -263,6 +263,7 @@ impl Server {
             let issuer = face.endpoint();
             face.metrics().text(&Gauges {
                 counts: face.counters().values(),
+                inquiries: face.inquiry_counters().values(),
                 registry_readable: issuer.is_ready(),
                 clients: issuer.clients(),
                 spent_assertions: issuer.authenticator.spent.remembered(),

@@ -8,6 +8,7 @@ pub(crate) use listener::serve;
 
 use crate::audit::AuditCounts;
 use crate::counters::CounterValues;
+use crate::inquiry_counters::InquiryCounterValues;
 use crate::keyring::KeyCounts;
 use exposition::Exposition;
 use jeton_proto::wire::client_auth::ClientAuthMethod;
@@ -50,6 +51,7 @@ impl Default for Metrics {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gauges {
     pub(crate) counts: CounterValues,
+    pub(crate) inquiries: InquiryCounterValues,
     pub(crate) registry_readable: bool,
     pub(crate) clients: Option<u64>,
     pub(crate) spent_assertions: u64,
@@ -113,6 +115,7 @@ impl Metrics {
         }
         text.single(&table::MINTED_PER_CALL, counts.minted_per_call);
         text.single(&table::SAME_TOKEN, counts.same_token);
+        tell_inquiries(&mut text, &gauges.inquiries);
         // Ended ones first: a connection in between is counted as open, and never less than none are.
         let ended = read(&self.connections_ended);
         let opened = read(&self.connections_opened);
@@ -136,6 +139,34 @@ impl Metrics {
         text.begin(&table::BUILD_INFO);
         text.sample(&[env!("CARGO_PKG_VERSION")], 1);
         text.into_text()
+    }
+}
+
+fn tell_inquiries(text: &mut Exposition, counts: &InquiryCounterValues) {
+    for (metric, samples) in [
+        (
+            &table::INTROSPECTIONS,
+            &[
+                ("active", counts.introspected_active),
+                ("inactive", counts.introspected_inactive),
+                ("refused", counts.introspection_refused),
+            ][..],
+        ),
+        (
+            &table::REVOCATIONS,
+            &[
+                ("revoked", counts.revoked),
+                ("nothing", counts.revoked_nothing),
+                ("refused", counts.revocation_refused),
+                ("unavailable", counts.revocation_unavailable),
+            ],
+        ),
+        (&table::REVOCATION_PAGES, &[("sent", counts.feed_sent), ("unchanged", counts.feed_unchanged)]),
+    ] {
+        text.begin(metric);
+        for (outcome, count) in samples {
+            text.sample(&[*outcome], *count);
+        }
     }
 }
 

@@ -66,6 +66,9 @@ metrics! {
     TOKEN_REQUESTS_LIMITED: "jeton_server_token_requests_limited_total", Counter, ["limit"], "token requests that a limit on callers refused, with status 429";
     MINTED_PER_CALL: "jeton_server_minted_per_call_total", Counter, [], "token requests of clients that mint per call, whatever was done about it";
     SAME_TOKEN: "jeton_server_same_token_total", Counter, [], "those of them that were answered with the token that the client had already";
+    INTROSPECTIONS: "jeton_server_introspections_total", Counter, ["outcome"], "requests about a token that were answered";
+    REVOCATIONS: "jeton_server_revocations_total", Counter, ["outcome"], "requests to revoke a token that were answered";
+    REVOCATION_PAGES: "jeton_server_revocation_pages_total", Counter, ["outcome"], "requests for the list of revoked tokens that were answered";
     CONNECTIONS_OPEN: "jeton_server_connections_open", Gauge, [], "connections that are open, those in a TLS handshake left out";
     CONNECTIONS: "jeton_server_connections_total", Counter, [], "connections that were opened, failed TLS handshakes left out";
     CONNECTIONS_REFUSED: "jeton_server_connections_refused_total", Counter, [], "connections that were closed unheard: their address had too many";
