@@ -2,18 +2,21 @@
 
 use super::operation::Access;
 use super::problem::{Code, Problem};
+use crate::client_certificate::ClientCertificate;
 use crate::issuer::Issuer;
 use crate::keyring::Keyring;
 use crate::registry::Clients;
 use crate::revocations::Revocations;
 use http::header::{AUTHORIZATION, HeaderMap};
 use jeton_proto::introspection::Standing;
-use jeton_proto::issuance::ClientStatus;
+use jeton_proto::issuance::{CertificateThumbprint, ClientStatus};
+use jeton_proto::jose::access_token::VerifiedClaims;
 use jeton_proto::time::Timestamp;
 use jeton_proto::verification::{self, Expectations};
 use jeton_proto::wire::challenge::{BearerChallenge, BearerError};
 use jeton_proto::wire::error_response::printable;
 use jeton_proto::wire::scope::Scope;
+use serde_json::json;
 use std::sync::Arc;
 
 /// The scope of tokens that may change everything here.
@@ -53,6 +56,7 @@ impl Guard {
     pub(super) fn admit(
         &self,
         headers: &HeaderMap,
+        certificate: Option<&ClientCertificate>,
         access: Access,
         now: Timestamp,
     ) -> Result<Administrator, Problem> {
@@ -66,6 +70,11 @@ impl Guard {
         )?;
         if self.revocations.standing(claims.jwt_id()) != Standing::Standing {
             return Err(invalid_token("the token was revoked"));
+        }
+        if !is_of_its_bearer(&claims, certificate) {
+            return Err(invalid_token(
+                "the token is bound to a certificate, and the connection has another one or none",
+            ));
         }
         let clients = self.clients.snapshot();
         let client = clients.client(claims.client_id()).map(|client| client.settings());
@@ -89,6 +98,14 @@ impl Guard {
             .scope(wanted.parse().unwrap_or_else(|_| Scope::empty()));
         Err(Problem::new(Code::InsufficientScope, detail).with_challenge(challenge))
     }
+}
+
+/// Whether a token that is bound to a certificate comes over a connection with that one (RFC 8705 §3). What else a token may be bound
+/// to is not known here, so that one is refused.
+fn is_of_its_bearer(claims: &VerifiedClaims, certificate: Option<&ClientCertificate>) -> bool {
+    let Some(confirmation) = claims.all().get("cnf") else { return true };
+    let thumbprint = certificate.map(|certificate| CertificateThumbprint::of(&certificate.der));
+    thumbprint.is_some_and(|shown| *confirmation == json!({ "x5t#S256": shown.to_base64url() }))
 }
 
 /// The one token in the one header (RFC 6750 §2.1).

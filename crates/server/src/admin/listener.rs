@@ -2,7 +2,7 @@
 
 use super::Admin;
 use crate::limits::Limits;
-use crate::tls::Tls;
+use crate::tls::{PeerCertificate, Tls};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -78,10 +78,11 @@ async fn accept(
                 let (tls, admin, ending) = (tls.clone(), Arc::clone(&admin), ending.clone());
                 connections.spawn(async move {
                     match tls {
-                        None => converse(stream, peer, admin, ending).await,
+                        None => converse(stream, peer, None, admin, ending).await,
                         Some(tls) => {
-                            if let Ok(Ok((stream, _))) = timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
-                                converse(stream, peer, admin, ending).await;
+                            let accepted = timeout(HEAD_TIMEOUT, tls.accept(stream)).await;
+                            if let Ok(Ok((stream, certificate))) = accepted {
+                                converse(stream, peer, certificate, admin, ending).await;
                             } else {
                                 tracing::debug!(%peer, "the tls handshake failed");
                             }
@@ -102,11 +103,15 @@ async fn accept(
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: SocketAddr,
+    certificate: Option<PeerCertificate>,
     admin: Arc<Admin>,
     mut ending: watch::Receiver<bool>,
 ) {
-    let service = service_fn(move |request: http::Request<Incoming>| {
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
         let admin = Arc::clone(&admin);
+        if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(certificate.now());
+        }
         async move { Ok::<_, Infallible>(admin.answer(request, peer).await) }
     });
     let connection = http1::Builder::new()

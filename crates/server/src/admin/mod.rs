@@ -25,6 +25,7 @@ pub(crate) use administration::{Administration, Unopened};
 pub use bearer::{ADMIN_READ_SCOPE, ADMIN_SCOPE};
 
 use crate::audit::{Audit, Event};
+use crate::client_certificate::ClientCertificate;
 use crate::http::{Answer, BodyOutcome, Face, RefusedBody, RequestId, check_head, close_after};
 use crate::issuer::Issuer;
 use crate::keyring::SigningKeys;
@@ -127,7 +128,9 @@ impl Admin {
             asked.routed = Some(routed.clone());
             if operation.access() != Access::Open {
                 let now = self.face.endpoint().clock.now();
-                asked.administrator = Some(self.guard.admit(&head.headers, operation.access(), now)?);
+                let certificate = head.extensions.get::<Arc<ClientCertificate>>().map(Arc::as_ref);
+                let admitted = self.guard.admit(&head.headers, certificate, operation.access(), now);
+                asked.administrator = Some(admitted?);
             }
             let if_match = IfMatch::parse(&head.headers)?;
             if operation.has_body() {

@@ -1,12 +1,12 @@
 //! Clients that authenticate by the certificate of their connection (RFC 8705), in a real handshake, and what their tokens are
 //! bound to.
 
-use super::tls::{Authority, Identity, ask, connect, post, start};
+use super::tls::{Authority, Identity, ask, connect, post};
 use super::{Answer, Running};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jeton_proto::issuance::{CertificateThumbprint, ClientCredentials, ClientSettings, TlsSubject};
-use jeton_server::{Registry, TlsFiles, certificate_thumbprint};
+use jeton_server::{Config, Listen, Registry, TlsFiles, certificate_thumbprint};
 use serde_json::{Value, json};
 use std::fs;
 use std::process::Command;
@@ -38,7 +38,13 @@ impl World {
         let certificates = vec![certificate_thumbprint(&own.certificate).unwrap()];
         let by_itself = ClientCredentials { certificates, ..ClientCredentials::default() };
         registry.add_with(settings("by-itself"), by_itself).unwrap();
-        let server = start(dir.path(), files);
+        let free = || Listen::Localhost { port: 0 };
+        let server = Running::with(Config {
+            tls: Some(files),
+            listen: free(),
+            admin_listen: Some(free()),
+            ..Config::new(dir.path())
+        });
         Self { dir, server, authority, certified, own }
     }
 
@@ -51,7 +57,7 @@ impl World {
 }
 
 fn settings(client_id: &str) -> ClientSettings {
-    ClientSettings { allowed_scope: "a".parse().unwrap(), ..ClientSettings::new(client_id) }
+    ClientSettings { allowed_scope: "a jeton:admin:read".parse().unwrap(), ..ClientSettings::new(client_id) }
 }
 
 /// That the answer has a token of this client, which is bound to this certificate (RFC 8705 section 3.1).
@@ -84,6 +90,23 @@ async fn a_certificate_of_the_connection_authenticates_its_client_and_binds_the_
     ] {
         let answer = world.token(client_id, identity).await;
         assert_eq!((answer.status, answer.error().as_str()), (401, "invalid_client"), "{client_id}");
+    }
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn the_administrative_api_takes_a_bound_token_over_its_certificate_alone() {
+    let world = World::start();
+    let token = world.token("by-itself", Some(&world.own)).await.json();
+    let token = token["access_token"].as_str().unwrap();
+    let request = format!(
+        "GET /admin/clients HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    for (identity, status) in [(Some(&world.own), 200), (Some(&world.certified), 401), (None, 401)] {
+        let config = world.authority.client_config(identity);
+        let mut stream = connect(world.server.admin[0], config).await.unwrap();
+        let answer = ask(&mut stream, &request).await;
+        assert_eq!(answer.status, status, "{answer:?}");
     }
     world.server.stop().await;
 }
