@@ -162,6 +162,14 @@ fn look(
     seen: ChangeNumber,
 ) -> Result<ChangeNumber, StoreError> {
     let changes = store.changes(seen)?;
+    if changes.through < seen {
+        tracing::error!(
+            seen = seen.0,
+            through = changes.through.0,
+            "the registry has gone back to an earlier state, as a backup that was restored; clients, keys and revocations that were written \
+             since are lost: look which tokens were revoked, and which clients disabled, by the audit log"
+        );
+    }
     if changes.extent == Extent::Everything || !changes.records.is_empty() {
         for follower in followers {
             follower.follow(&changes);

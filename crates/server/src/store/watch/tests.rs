@@ -113,6 +113,50 @@ fn another_file_in_the_place_of_the_registry_is_read() {
 }
 
 #[test]
+fn a_registry_that_went_back_to_a_backup_is_told_and_one_that_goes_on_is_not() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), Arc::new(Mutex::new(Vec::new())));
+    let of_log = Arc::clone(&log);
+    let subscriber = tracing_subscriber::fmt().with_writer(move || LogOf(Arc::clone(&of_log))).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let told = || String::from_utf8(log.lock().unwrap().clone()).unwrap().matches("backup").count();
+    set(dir.path(), "kept", Some("1"));
+    let path = dir.path().join("registry.sqlite3");
+    let backup = dir.path().join("backup");
+    // The last to close it leaves everything in the one file.
+    assert!(!dir.path().join("registry.sqlite3-wal").exists());
+    std::fs::copy(&path, &backup).unwrap();
+    let mut store = location(dir.path()).open().unwrap();
+    let mut seen = look(store.as_mut(), &[], ChangeNumber(0)).unwrap();
+    for lost in ["lost", "lost too"] {
+        set(dir.path(), lost, Some("1"));
+        seen = look(store.as_mut(), &[], seen).unwrap();
+    }
+    assert_eq!(told(), 0);
+    for name in ["registry.sqlite3-wal", "registry.sqlite3-shm"] {
+        let _not_there = std::fs::remove_file(dir.path().join(name));
+    }
+    std::fs::rename(&backup, &path).unwrap();
+    seen = look(store.as_mut(), &[], seen).unwrap();
+    assert_eq!(told(), 1);
+    look(store.as_mut(), &[], seen).unwrap();
+    assert_eq!(told(), 1);
+}
+
+/// Writes into a text that a test reads.
+struct LogOf(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for LogOf {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
 fn a_watch_that_has_ended_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let (mut watch, _mirror) = watch(dir.path());
