@@ -57,17 +57,17 @@ fn check(root: &Path) -> Result<(usize, Vec<Finding>), Failure> {
     let mut texts = Vec::new();
     collect(root, root, &mut texts)?;
     let mut findings = Vec::new();
-    let mut tests = BTreeSet::new();
+    let mut named = BTreeSet::new();
     for (path, text) in &texts {
         findings.extend(words::check(path, text));
         findings.extend(length::file(path, text));
         if Path::new(path).extension().is_some_and(|extension| extension == "rs") {
             findings.extend(check_source(path, text));
-            tests.extend(Source::parse(path, text).iter().flat_map(conformance::tests));
+            named.extend(Source::parse(path, text).iter().flat_map(conformance::tests));
         }
     }
     match texts.iter().find(|(path, _)| path == conformance::LEDGER) {
-        Some((_, ledger)) => findings.extend(conformance::check(ledger, &tests)),
+        Some((_, ledger)) => findings.extend(conformance::check(ledger, &named)),
         None => return Err(Failure::new(format!("{} is missing", conformance::LEDGER))),
     }
     let manifests: Vec<(&str, &str)> = texts
