@@ -19,6 +19,8 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_millis(500);
 /// How many ticks are let pass after a failure: nothing here is urgent, and a store that is away is not to be asked all the time.
 const TICKS_AFTER_FAILURE: u32 = 20;
+/// How many ticks a change that was written may take to be read back.
+const TICKS_TO_SEE: u32 = 20;
 /// How often something is decided anew at the start, where others may start too.
 const TRIES_AT_START: usize = 32;
 /// How long what was written at the start may take to be read back.
@@ -152,27 +154,31 @@ impl Scheduler {
     }
 
     fn keep(self, nudged: &Receiver<()>, ended: &AtomicBool) {
-        let mut awaited = None;
+        let mut awaited: Option<Awaited> = None;
         let mut rest = 0_u32;
         let mut failing = false;
         loop {
             match nudged.recv_timeout(TICK) {
                 Ok(()) => {}
-                Err(RecvTimeoutError::Timeout) => rest = rest.saturating_sub(1),
+                Err(RecvTimeoutError::Timeout) => {
+                    rest = rest.saturating_sub(1);
+                    awaited = awaited.and_then(Awaited::after_a_tick);
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             if ended.load(Ordering::Relaxed) {
                 return;
             }
-            let unseen = awaited.is_some_and(|change| !self.keyring.keys().book.has_seen(change));
-            if rest > 0 || unseen {
+            // What was seen once is awaited no more: the registry may go back to a backup from before it.
+            awaited = awaited.filter(|awaited| !self.keyring.keys().book.has_seen(awaited.change));
+            if rest > 0 || awaited.is_some() {
                 continue;
             }
             match self.run() {
                 Ok(outcome) => {
                     failing = false;
                     if let Outcome::Written(change) = outcome {
-                        awaited = Some(change);
+                        awaited = Some(Awaited { change, ticks: TICKS_TO_SEE });
                     }
                 }
                 Err(error) => {
@@ -184,6 +190,20 @@ impl Scheduler {
                 }
             }
         }
+    }
+}
+
+/// A change that was written, and is to be in memory before the next decision.
+#[derive(Clone, Copy)]
+struct Awaited {
+    change: ChangeNumber,
+    /// So many ticks more. Whoever decides too early is overtaken, and whoever waits for what was lost waits for ever.
+    ticks: u32,
+}
+
+impl Awaited {
+    fn after_a_tick(self) -> Option<Self> {
+        self.ticks.checked_sub(1).map(|ticks| Self { ticks, ..self })
     }
 }
 

@@ -169,6 +169,28 @@ fn a_key_goes_the_whole_way_by_the_clock() {
 }
 
 #[test]
+fn keys_are_rotated_after_the_registry_went_back_to_a_backup() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), HandClock::new());
+    let first = Instance::start(dir.path(), &clock, &ES256).unwrap().key_ids();
+    let (registry, backup) = (sqlite_path(dir.path()), dir.path().join("backup"));
+    std::fs::copy(&registry, &backup).unwrap();
+    let instance = Instance::start(dir.path(), &clock, &ES256).unwrap();
+    clock.advance(policy().period());
+    instance.comes_to(|instance| instance.key_ids().len() == 2);
+    let lost = instance.key_ids().difference(&first).next().unwrap().clone();
+    instance.comes_to(|instance| {
+        let keys = instance.keyring.keys();
+        keys.book.key(&lost).is_some_and(|stored| stored.key.times.active_from.is_some())
+    });
+    for name in ["registry.sqlite3-wal", "registry.sqlite3-shm"] {
+        std::fs::remove_file(dir.path().join(name)).unwrap();
+    }
+    std::fs::rename(&backup, &registry).unwrap();
+    instance.comes_to(|instance| !instance.key_ids().contains(&lost));
+    instance.comes_to(|instance| instance.key_ids().len() == 2);
+}
+
+#[test]
 fn a_key_in_wrong_hands_is_gone_at_once_and_another_one_signs() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), HandClock::new());
     let instance = Instance::start(dir.path(), &clock, &ES256).unwrap();
