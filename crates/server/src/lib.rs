@@ -37,6 +37,7 @@ mod issuer;
 mod keyring;
 mod limits;
 mod metrics;
+mod outbound;
 mod registry;
 mod remote_keys;
 mod revocations;

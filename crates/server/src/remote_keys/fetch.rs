@@ -1,23 +1,16 @@
 //! One fetch of a key set, over https, or over http from a loopback address.
 
 use super::KeyLocation;
+use crate::outbound::{Outbound, OutboundError, innermost};
 use http::header::CACHE_CONTROL;
 use jeton_proto::jose::jwk::{ClientKeySet, InvalidJwkSet, MAX_JWK_SET_BYTES};
-use jeton_proto::wire::error_response::printable;
 use jeton_proto::wire::metadata::{MAX_METADATA_BYTES, well_known_urls};
-use reqwest::redirect::Policy;
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use serde_json::Value;
-use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OnceCell;
-use url::{Host, Url};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+use url::Url;
 
 /// A set, and for how long its server says that it is good.
 pub(super) struct Fetched {
@@ -53,10 +46,7 @@ pub struct InvalidKeyAuthorities;
 
 /// Sends the requests.
 pub(super) struct Fetcher {
-    roots: Option<RootCertStore>,
-    /// Made when it is first needed: reading the authorities of the platform takes longer than all else.
-    https: OnceCell<reqwest::Client>,
-    plain: OnceCell<reqwest::Client>,
+    outbound: Outbound,
 }
 
 impl Fetcher {
@@ -69,7 +59,7 @@ impl Fetcher {
             }
             if roots.is_empty() { Err(InvalidKeyAuthorities) } else { Ok(roots) }
         });
-        Ok(Self { roots: roots.transpose()?, https: OnceCell::new(), plain: OnceCell::new() })
+        Ok(Self { outbound: Outbound::new(roots.transpose()?) })
     }
 
     pub(super) async fn fetch(&self, location: &KeyLocation) -> Result<Fetched, FetchError> {
@@ -108,7 +98,7 @@ impl Fetcher {
 
     async fn get(&self, url: &str, most_bytes: usize) -> Result<(Vec<u8>, Option<Duration>), FetchError> {
         let url = Url::parse(url).map_err(|_| FetchError::Url)?;
-        let client = self.client(&url).await?;
+        let client = self.outbound.client(&url).await?;
         let request = client.get(url).header(http::header::ACCEPT, "application/json");
         let mut answer = request.send().await.map_err(exchange)?;
         if answer.status() != http::StatusCode::OK {
@@ -124,68 +114,19 @@ impl Fetcher {
         }
         Ok((body, max_age))
     }
+}
 
-    async fn client(&self, url: &Url) -> Result<reqwest::Client, FetchError> {
-        let client = match (url.scheme(), url.host()) {
-            ("https", Some(_)) => self.https.get_or_try_init(|| self.https()).await,
-            // Never through a proxy, which would be another machine.
-            ("http", Some(host)) if is_loopback(&host) => {
-                let roots = RootCertStore::empty();
-                let plain = async { build(builder(Some(roots))?.no_proxy()) };
-                self.plain.get_or_try_init(|| plain).await
-            }
-            _ => return Err(FetchError::Url),
-        };
-        client.cloned()
-    }
-
-    async fn https(&self) -> Result<reqwest::Client, FetchError> {
-        let roots = self.roots.clone();
-        // It reads files.
-        let built = tokio::task::spawn_blocking(move || build(builder(roots)?)).await;
-        built.unwrap_or_else(|error| Err(FetchError::Exchange(printable(&error.to_string()))))
+impl From<OutboundError> for FetchError {
+    fn from(error: OutboundError) -> Self {
+        match error {
+            OutboundError::Url => Self::Url,
+            OutboundError::Exchange(cause) => Self::Exchange(cause),
+        }
     }
 }
 
-fn is_loopback(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => *name == "localhost",
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    }
-}
-
-fn builder(roots: Option<RootCertStore>) -> Result<reqwest::ClientBuilder, FetchError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let refused = |error: rustls::Error| FetchError::Exchange(printable(&error.to_string()));
-    let tls = tls.map_err(refused)?;
-    let tls = match roots {
-        Some(roots) => tls.with_root_certificates(roots),
-        None => tls.with_platform_verifier().map_err(refused)?,
-    };
-    Ok(reqwest::Client::builder()
-        .redirect(Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tls_backend_preconfigured(tls.with_no_client_auth())
-        .user_agent(concat!("jeton/", env!("CARGO_PKG_VERSION"))))
-}
-
-fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, FetchError> {
-    builder.build().map_err(exchange)
-}
-
-/// The innermost cause, which is the one that tells something. It may quote the server, so it is cut and cleaned.
 fn exchange(error: reqwest::Error) -> FetchError {
-    if error.is_timeout() {
-        return FetchError::TimedOut;
-    }
-    let error = error.without_url();
-    let mut innermost: &dyn Error = &error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    FetchError::Exchange(printable(&innermost.to_string()))
+    if error.is_timeout() { FetchError::TimedOut } else { FetchError::Exchange(innermost(error)) }
 }
 
 /// `max-age` (RFC 9111 §5.2.2.1); a set that is not to be kept is kept for as short as can be.
