@@ -80,6 +80,12 @@ impl ForeignServer {
         Self { child, ports, token_path: "", _stdout: stdout }
     }
 
+    /// A collector of OpenTelemetry: `opentelemetry-proto` of Python reads what is sent to it, and `/_seen` has it.
+    pub(crate) fn otlp_receiver() -> Self {
+        let (child, ports, stdout) = listening(python("otlp_receiver.py"));
+        Self { child, ports, token_path: "", _stdout: stdout }
+    }
+
     fn start(mut command: Command, token_path: &'static str, clients: &Value, arguments: &[&str]) -> Self {
         command.arg("--clients").arg(clients.to_string()).args(arguments);
         let (child, ports, stdout) = listening(command);

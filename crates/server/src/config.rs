@@ -4,6 +4,7 @@ use crate::audit::{AuditLimits, AuditLog};
 use crate::clock::SystemClock;
 use crate::declared::Unnamed;
 use crate::limits::Limits;
+use crate::metrics::Destination;
 use crate::server_key::ServerKey;
 use crate::store::PostgresSettings;
 use crate::throttle::Throttling;
@@ -23,6 +24,9 @@ use url::{Host, Url};
 
 /// The port of [`Listen::default`].
 pub(crate) const DEFAULT_PORT: u16 = 8080;
+const DEFAULT_OTLP_INTERVAL: Duration = Duration::from_mins(1);
+const SHORTEST_OTLP_INTERVAL: Duration = Duration::from_secs(1);
+const LONGEST_OTLP_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Where the server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +121,11 @@ pub struct Config {
     pub audit_limits: AuditLimits,
     /// Where the metrics are had, at `/metrics`, over plain http. `None`: nowhere, which is the default.
     pub metrics_listen: Option<Listen>,
+    /// The base URL of the collector to which the metrics are sent by OTLP over HTTP, such as `http://127.0.0.1:4318`: `https`, or `http`
+    /// at loopback addresses alone. `None`: nowhere, which is the default.
+    pub otlp_endpoint: Option<String>,
+    /// How often they are sent: 1 s to 1 h, default 60 s.
+    pub otlp_interval: Duration,
     /// Where the administrative API is had: over TLS where the server has a certificate, else over plain http at loopback addresses
     /// alone. `None`: nowhere, which is the default.
     pub admin_listen: Option<Listen>,
@@ -148,6 +157,8 @@ impl Config {
             audit_log: AuditLog::default(),
             audit_limits: AuditLimits::default(),
             metrics_listen: None,
+            otlp_endpoint: None,
+            otlp_interval: DEFAULT_OTLP_INTERVAL,
             admin_listen: None,
             clock: Arc::new(SystemClock),
         }
@@ -160,6 +171,7 @@ impl Config {
         }
         self.default_algorithm()?;
         self.rotation()?;
+        self.exporting()?;
         if let Some(Listen::Addresses(addresses)) = &self.admin_listen {
             if addresses.is_empty() {
                 return Err(InvalidConfig::NoAddress);
@@ -218,6 +230,16 @@ impl Config {
         Ok(RotationPolicy::new(self.key_rotation_period, self.jwks_max_age, self.longest_token_lifetime)?)
     }
 
+    /// Where the metrics are sent.
+    pub(crate) fn exporting(&self) -> Result<Option<Destination>, InvalidConfig> {
+        if !(SHORTEST_OTLP_INTERVAL..=LONGEST_OTLP_INTERVAL).contains(&self.otlp_interval) {
+            return Err(InvalidConfig::OtlpInterval);
+        }
+        let destination = |base: &String| Destination::new(base, self.otlp_interval);
+        let to = self.otlp_endpoint.as_ref();
+        to.map(|base| destination(base).ok_or(InvalidConfig::OtlpEndpoint)).transpose()
+    }
+
     /// The policy of the issuer `issuer`.
     pub(crate) fn policy(&self, issuer: &str) -> Result<IssuancePolicy, InvalidConfig> {
         let default_audience = self.default_audience.as_deref().unwrap_or(issuer).to_owned();
@@ -247,6 +269,7 @@ impl fmt::Debug for Config {
             .field("audit_log", &self.audit_log)
             .field("audit_limits", &self.audit_limits)
             .field("metrics_listen", &self.metrics_listen)
+            .field("otlp_interval", &self.otlp_interval)
             .field("admin_listen", &self.admin_listen)
             .finish_non_exhaustive()
     }
@@ -280,6 +303,15 @@ pub enum InvalidConfig {
          secrets would go over plain http; give the server a certificate, or let others reach it through a proxy that has one"
     )]
     AdminNotLoopback,
+    /// The metrics cannot be sent to that URL.
+    #[error(
+        "the otlp endpoint must be an https url without user, query and fragment, such as https://otel.example.com, or an http url of a \
+         loopback address, such as http://127.0.0.1:4318; /v1/metrics is added to it"
+    )]
+    OtlpEndpoint,
+    /// The metrics cannot be sent that often, or that seldom.
+    #[error("the otlp interval must be from 1s to 1h")]
+    OtlpInterval,
     /// There is nothing to listen on.
     #[error("there is no address to listen on")]
     NoAddress,
@@ -401,6 +433,39 @@ mod tests {
         assert_eq!(named.check(), Ok(()));
         assert_eq!(named.issuer_for(&bound("0.0.0.0:80")).unwrap(), "https://id.example.com");
         assert_eq!(config(None, Listen::Addresses(Vec::new())).check(), Err(InvalidConfig::NoAddress));
+    }
+
+    #[test]
+    fn metrics_are_sent_in_the_clear_to_loopback_alone() {
+        let check = |endpoint: &str, interval| {
+            let to = Some(endpoint.to_owned());
+            Config { otlp_endpoint: to, otlp_interval: interval, ..Config::new("/nowhere") }.check()
+        };
+        let second = Duration::from_secs(1);
+        for good in [
+            "http://127.0.0.1:4318",
+            "http://[::1]:4318/",
+            "http://localhost:1",
+            "https://otel.example.com/a",
+        ] {
+            assert_eq!(check(good, second), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "127.0.0.1:4318",
+            "http://otel.example.com",
+            "http://192.0.2.1:4318",
+            "http://localhost.example.com",
+            "https://user:password@otel.example.com",
+            "https://otel.example.com?key=1",
+            "https://otel.example.com#x",
+            "unix:/run/otel",
+        ] {
+            assert_eq!(check(bad, second), Err(InvalidConfig::OtlpEndpoint), "{bad}");
+        }
+        for interval in [Duration::ZERO, second / 2, Duration::from_secs(3601)] {
+            assert_eq!(check("http://127.0.0.1:4318", interval), Err(InvalidConfig::OtlpInterval));
+        }
     }
 
     #[test]

@@ -35,6 +35,11 @@ impl Outbound {
         Self { roots, https: OnceCell::const_new(), plain: OnceCell::const_new() }
     }
 
+    /// Whether there is a client for `url`.
+    pub(crate) fn reaches(url: &Url) -> bool {
+        way(url).is_some()
+    }
+
     /// The client for `url`.
     pub(crate) async fn client(&self, url: &Url) -> Result<reqwest::Client, OutboundError> {
         let client = match way(url).ok_or(OutboundError::Url)? {

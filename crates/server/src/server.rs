@@ -14,7 +14,7 @@ use crate::inquiry_counters::InquiryCounters;
 use crate::issuer::{ClockHandle, Issuer};
 use crate::keyring::{Keyring, KeyringError, Scheduler};
 use crate::listen::{self, ListenError};
-use crate::metrics::{self, Gauges};
+use crate::metrics::{self, Exporter, Families, Gauges};
 use crate::registry::{Clients, Registry, RegistryError, SecretHasher, SecretUses, UseFlusher};
 use crate::remote_keys::{InvalidKeyAuthorities, RemoteKeys};
 use crate::revocations::Revocations;
@@ -28,7 +28,8 @@ use jeton_proto::time::Timestamp;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use tokio::sync::watch;
+use std::sync::atomic::Ordering;
+use tokio::sync::{oneshot, watch};
 
 /// An authorization server whose sockets are open and whose keys and clients are loaded.
 ///
@@ -44,6 +45,7 @@ pub struct Server {
     clients_dir: Option<ClientsDirectory>,
     tls: Option<Arc<Tls>>,
     metrics_listeners: Vec<TcpListener>,
+    exporter: Option<Exporter>,
     administration: Option<Administration>,
     started_at: Timestamp,
 }
@@ -82,6 +84,8 @@ impl Server {
         let audit = audit(&config)?;
         let clients_dir = follow_clients(&config, registry, audit.clone())?;
         let started_at = config.clock.now();
+        let clock = Arc::clone(&config.clock);
+        let exporter = config.exporting()?.map(|to| Exporter::new(to, clock, started_at));
         let (endpoint, flusher) = Self::issuing(&config, &issuer, policy, location, &key, published)?;
         let counters = Arc::clone(&endpoint.counters);
         let face = Face::new(endpoint, documents, config.limits).counting_in(counters);
@@ -97,6 +101,7 @@ impl Server {
             clients_dir,
             tls,
             metrics_listeners,
+            exporter,
             administration,
             started_at,
         })
@@ -222,7 +227,10 @@ impl Server {
         tracing::info!(issuer = self.issuer, addresses = ?self.local_addrs, "server started");
         let metrics = self.metrics_listeners.iter().map(|listener| listen::into_async(listener.try_clone()?));
         let metrics = metrics.collect::<io::Result<Vec<_>>>().map_err(ServeError)?;
-        let telling = tokio::spawn(metrics::serve(metrics, self.metrics_text()));
+        let source = self.metrics();
+        let telling = tokio::spawn(metrics::serve(metrics, Arc::clone(&source)));
+        let (end_exports, exports_end) = oneshot::channel();
+        let exporting = self.exporter.map(|exporter| tokio::spawn(exporter.run(source, exports_end)));
         let watching = self.tls.clone().map(|tls| tokio::spawn(tls.watch()));
         let (tell_end, ending) = watch::channel(false);
         let administering =
@@ -238,6 +246,8 @@ impl Server {
             let _panicked = administering.await;
         }
         telling.abort();
+        // The last export is under way while all else ends.
+        drop(end_exports);
         if let Some(watching) = watching {
             watching.abort();
         }
@@ -249,19 +259,23 @@ impl Server {
             let closed = tokio::task::spawn_blocking(move || audit.close());
             let _panicked = closed.await;
         }
+        if let Some(exporting) = exporting {
+            let _panicked = exporting.await;
+        }
         served.map_err(ServeError)?;
         let CounterValues { granted, .. } = counters.values();
         tracing::info!(granted, refused = counters.values().refused(), "server ended");
         Ok(())
     }
 
-    /// What makes the text of the metrics, whenever they are asked for.
-    fn metrics_text(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
+    /// What the metrics are, whenever they are asked for.
+    fn metrics(&self) -> Arc<dyn Fn() -> Families + Send + Sync> {
         let (face, audit, tls) = (Arc::clone(&self.face), self.audit.clone(), self.tls.clone());
         let started_at_unix_seconds = self.started_at.as_unix_seconds();
+        let exports_failed = self.exporter.as_ref().map(Exporter::failed);
         Arc::new(move || {
             let issuer = face.endpoint();
-            face.metrics().text(&Gauges {
+            face.metrics().families(&Gauges {
                 counts: face.counters().values(),
                 inquiries: face.inquiry_counters().values(),
                 registry_readable: issuer.is_ready(),
@@ -271,6 +285,7 @@ impl Server {
                 signing_keys: issuer.keyring.counts(issuer.clock.now()),
                 audit: audit.as_ref().map(Audit::counts),
                 certificate_refused: tls.as_ref().map(|tls| tls.is_refused()),
+                otlp_exports_failed: exports_failed.as_ref().map(|failed| failed.load(Ordering::Relaxed)),
                 started_at_unix_seconds,
             })
         })

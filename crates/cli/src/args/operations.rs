@@ -13,6 +13,13 @@ pub(crate) struct OperationsArgs {
     /// Where the metrics are had, at /metrics, such as 127.0.0.1:9464 [env: JETON_SERVER_METRICS_LISTEN; default: nowhere]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics_listen: Option<String>,
+    /// The OpenTelemetry collector to which the metrics are sent by OTLP over HTTP, such as http://127.0.0.1:4318
+    /// [env: JETON_SERVER_OTLP_ENDPOINT; default: none]
+    #[arg(long, value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
+    /// How often they are sent, from 1s to 1h [env: JETON_SERVER_OTLP_INTERVAL; default: 60s]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) otlp_interval: Option<String>,
     /// Where clients and keys are administered over HTTP, such as 8081 [env: JETON_SERVER_ADMIN_LISTEN; default: nowhere]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) admin_listen: Option<String>,

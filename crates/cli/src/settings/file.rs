@@ -65,6 +65,8 @@ pub(super) struct ServerSection {
     pub(super) unnamed_clients: Option<Spanned<String>>,
     pub(super) audit_log: Option<Spanned<String>>,
     pub(super) metrics_listen: Option<Spanned<String>>,
+    pub(super) otlp_endpoint: Option<Spanned<String>>,
+    pub(super) otlp_interval: Option<Spanned<String>>,
     pub(super) admin_listen: Option<Spanned<String>>,
     pub(super) tls_certificate: Option<Spanned<String>>,
     pub(super) tls_key: Option<Spanned<String>>,

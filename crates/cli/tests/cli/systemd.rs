@@ -127,7 +127,15 @@ fn the_units_name_what_the_server_knows() {
     for variable in variables {
         assert!(help.contains(variable), "{variable}");
     }
-    for variable in ["AUDIT_LOG", "METRICS_LISTEN", "TLS_CERTIFICATE", "TLS_KEY", "TLS_CLIENT_CA"] {
+    for variable in [
+        "AUDIT_LOG",
+        "METRICS_LISTEN",
+        "OTLP_ENDPOINT",
+        "OTLP_INTERVAL",
+        "TLS_CERTIFICATE",
+        "TLS_KEY",
+        "TLS_CLIENT_CA",
+    ] {
         let variable = format!("JETON_SERVER_{variable}");
         assert!(help.contains(&variable) && page.contains(&format!("`{variable}`")), "{variable}");
     }

@@ -1,63 +1,50 @@
 //! The text format of Prometheus, version 0.0.4. Pure.
 
+use super::families::{Durations, Families, Sample, Value};
 use super::table::Metric;
 use std::fmt::Write as _;
 
-/// A text that grows by whole metrics.
-#[derive(Debug, Default)]
-pub(super) struct Exposition {
-    text: String,
-    metric: Option<Metric>,
+/// The text of all metrics.
+pub(super) fn text(families: &Families) -> String {
+    let mut text = String::new();
+    for family in families.iter() {
+        let Metric { name, kind, meaning, .. } = &family.metric;
+        let _infallible = write!(text, "# HELP {name} {meaning}\n# TYPE {name} {}\n", kind.as_str());
+        for Sample { labels, value } in &family.samples {
+            let mut lines = Lines { text: &mut text, metric: &family.metric, labels };
+            match value {
+                Value::Number(number) => lines.add("", None, &number.to_string()),
+                Value::Durations(durations) => lines.add_histogram(durations),
+            }
+        }
+    }
+    text
 }
 
-impl Exposition {
-    /// Begins a metric; its samples follow.
-    pub(super) fn begin(&mut self, metric: &Metric) {
-        let Metric { name, kind, meaning, .. } = metric;
-        let _infallible = write!(self.text, "# HELP {name} {meaning}\n# TYPE {name} {}\n", kind.as_str());
-        self.metric = Some(*metric);
-    }
+/// The lines of one sample.
+struct Lines<'a> {
+    text: &'a mut String,
+    metric: &'a Metric,
+    labels: &'a [&'static str],
+}
 
-    /// A metric with one sample and no labels.
-    pub(super) fn single(&mut self, metric: &Metric, value: u64) {
-        self.begin(metric);
-        self.sample(&[], value);
-    }
-
-    /// The same, where there is something to tell.
-    pub(super) fn single_of(&mut self, metric: &Metric, value: Option<u64>) {
-        if let Some(value) = value {
-            self.single(metric, value);
-        }
-    }
-
-    /// A sample, with the values of the metric's labels.
-    pub(super) fn sample(&mut self, values: &[&str], value: u64) {
-        self.line("", values, None, &value.to_string());
-    }
-
-    /// The lines of a histogram. `counts` are those of each bucket alone, and at last of what is beyond all bounds.
-    pub(super) fn histogram(&mut self, values: &[&str], bounds_us: &[u64], counts: &[u64], sum_us: u64) {
+impl Lines<'_> {
+    fn add_histogram(&mut self, durations: &Durations) {
         let mut total = 0;
-        for (bound_us, count) in bounds_us.iter().zip(counts) {
+        for (bound_us, count) in durations.bounds_us.iter().zip(&durations.counts) {
             total += count;
-            self.line("_bucket", values, Some(&seconds(*bound_us)), &total.to_string());
+            self.add("_bucket", Some(&seconds(*bound_us)), &total.to_string());
         }
-        let total: u64 = counts.iter().sum();
-        self.line("_bucket", values, Some("+Inf"), &total.to_string());
-        self.line("_sum", values, None, &seconds(sum_us));
-        self.line("_count", values, None, &total.to_string());
+        let total = durations.count().to_string();
+        self.add("_bucket", Some("+Inf"), &total);
+        self.add("_sum", None, &seconds(durations.sum_us));
+        self.add("_count", None, &total);
     }
 
-    pub(super) fn into_text(self) -> String {
-        self.text
-    }
-
-    fn line(&mut self, suffix: &str, values: &[&str], bound: Option<&str>, value: &str) {
-        let Some(metric) = &self.metric else { return };
-        self.text.push_str(metric.name);
+    fn add(&mut self, suffix: &str, bound: Option<&str>, value: &str) {
+        self.text.push_str(self.metric.name);
         self.text.push_str(suffix);
-        let labels = metric.labels.iter().copied().zip(values.iter().copied());
+        let labels = self.metric.labels.iter().copied().zip(self.labels.iter().copied());
         let mut mark = '{';
         for (label, value) in labels.chain(bound.map(|bound| ("le", bound))) {
             // The values are our own names and numbers, in which nothing needs an escape.

@@ -1,6 +1,7 @@
 //! The listener at which the metrics are had: apart from that of the token endpoint, so that the one can be open to
 //! everybody and the other to those who watch.
 
+use super::families::Families;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -25,24 +26,28 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers with the text of now until it is dropped.
-pub(crate) async fn serve(listeners: Vec<TcpListener>, text: Arc<dyn Fn() -> String + Send + Sync>) {
+pub(crate) async fn serve(listeners: Vec<TcpListener>, source: Arc<dyn Fn() -> Families + Send + Sync>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut serving = JoinSet::new();
     for listener in listeners {
-        serving.spawn(accept(listener, Arc::clone(&places), Arc::clone(&text)));
+        serving.spawn(accept(listener, Arc::clone(&places), Arc::clone(&source)));
     }
     while serving.join_next().await.is_some() {}
 }
 
-async fn accept(listener: TcpListener, places: Arc<Semaphore>, text: Arc<dyn Fn() -> String + Send + Sync>) {
+async fn accept(
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+    source: Arc<dyn Fn() -> Families + Send + Sync>,
+) {
     let mut connections = JoinSet::new();
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
-                let text = Arc::clone(&text);
+                let source = Arc::clone(&source);
                 connections.spawn(async move {
-                    let _in_time = timeout(CONNECTION_TIMEOUT, converse(stream, text)).await;
+                    let _in_time = timeout(CONNECTION_TIMEOUT, converse(stream, source)).await;
                     drop(place);
                 });
             }
@@ -52,9 +57,9 @@ async fn accept(listener: TcpListener, places: Arc<Semaphore>, text: Arc<dyn Fn(
     }
 }
 
-async fn converse(stream: TcpStream, text: Arc<dyn Fn() -> String + Send + Sync>) {
+async fn converse(stream: TcpStream, source: Arc<dyn Fn() -> Families + Send + Sync>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), &*text);
+        let answer = answer(request.method(), request.uri().path(), &*source);
         async { Ok::<_, Infallible>(answer) }
     });
     let connection = http1::Builder::new()
@@ -66,12 +71,12 @@ async fn converse(stream: TcpStream, text: Arc<dyn Fn() -> String + Send + Sync>
     }
 }
 
-fn answer(method: &Method, path: &str, text: &dyn Fn() -> String) -> Response<Full<Bytes>> {
+fn answer(method: &Method, path: &str, source: &dyn Fn() -> Families) -> Response<Full<Bytes>> {
     let mut answer = Response::new(Full::default());
     if path != "/metrics" {
         *answer.status_mut() = StatusCode::NOT_FOUND;
     } else if matches!(*method, Method::GET | Method::HEAD) {
-        *answer.body_mut() = Full::new(Bytes::from(text()));
+        *answer.body_mut() = Full::new(Bytes::from(source().text()));
         answer.headers_mut().insert(CONTENT_TYPE, CONTENT);
     } else {
         *answer.status_mut() = StatusCode::METHOD_NOT_ALLOWED;

@@ -1,16 +1,22 @@
-//! What a server counts of itself, for Prometheus. Counting is an addition or two; all text is made when it is asked for.
+//! What a server counts of itself, for Prometheus and OpenTelemetry. Counting is an addition or two; all text is made when
+//! it is asked for.
 
+mod export;
 mod exposition;
+mod families;
 mod listener;
+mod otlp;
 mod table;
 
+pub(crate) use export::{Destination, Exporter};
+pub(crate) use families::Families;
 pub(crate) use listener::serve;
 
 use crate::audit::AuditCounts;
 use crate::counters::CounterValues;
 use crate::inquiry_counters::InquiryCounterValues;
 use crate::keyring::KeyCounts;
-use exposition::Exposition;
+use families::Durations;
 use jeton_proto::wire::client_auth::ClientAuthMethod;
 use jeton_proto::wire::error_response::ErrorCode;
 use std::array;
@@ -59,6 +65,7 @@ pub(crate) struct Gauges {
     pub(crate) signing_keys: KeyCounts,
     pub(crate) audit: Option<AuditCounts>,
     pub(crate) certificate_refused: Option<bool>,
+    pub(crate) otlp_exports_failed: Option<u64>,
     pub(crate) started_at_unix_seconds: u64,
 }
 
@@ -89,60 +96,61 @@ impl Metrics {
         }
     }
 
-    /// All of it in the text format of Prometheus, version 0.0.4.
-    pub(crate) fn text(&self, gauges: &Gauges) -> String {
+    /// All of it as it is now.
+    pub(crate) fn families(&self, gauges: &Gauges) -> Families {
         let counts = &gauges.counts;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let mut text = Exposition::default();
-        text.begin(&table::TOKEN_REQUESTS);
+        let mut families = Families::default();
+        families.begin(&table::TOKEN_REQUESTS);
         for (outcome, row) in OUTCOMES.iter().zip(&self.requests) {
             for (index, counter) in row.iter().enumerate() {
                 let method = ClientAuthMethod::ALL.get(index).map_or(NO_METHOD, |method| method.as_str());
-                text.sample(&[outcome, method], read(counter));
+                families.sample(&[outcome, method], read(counter));
             }
         }
-        text.begin(&table::TOKEN_REQUEST_SECONDS);
+        families.begin(&table::TOKEN_REQUEST_SECONDS);
         for (outcome, histogram) in [("granted", &self.granted_seconds), ("refused", &self.refused_seconds)] {
-            histogram.write(&mut text, outcome);
+            families.durations(&[outcome], histogram.durations());
         }
-        text.begin(&table::TOKEN_REQUESTS_LIMITED);
+        families.begin(&table::TOKEN_REQUESTS_LIMITED);
         for (limit, count) in [
             ("client_requests", counts.limited_client),
             ("failures", counts.limited_failures),
             ("mint_per_call", counts.limited_mint_per_call),
         ] {
-            text.sample(&[limit], count);
+            families.sample(&[limit], count);
         }
-        text.single(&table::MINTED_PER_CALL, counts.minted_per_call);
-        text.single(&table::SAME_TOKEN, counts.same_token);
-        tell_inquiries(&mut text, &gauges.inquiries);
+        families.single(&table::MINTED_PER_CALL, counts.minted_per_call);
+        families.single(&table::SAME_TOKEN, counts.same_token);
+        tell_inquiries(&mut families, &gauges.inquiries);
         // Ended ones first: a connection in between is counted as open, and never less than none are.
         let ended = read(&self.connections_ended);
         let opened = read(&self.connections_opened);
-        text.single(&table::CONNECTIONS_OPEN, opened.saturating_sub(ended));
-        text.single(&table::CONNECTIONS, opened);
-        text.single(&table::CONNECTIONS_REFUSED, counts.connections_refused);
-        text.single(&table::TLS_HANDSHAKE_FAILURES, read(&self.handshakes_failed));
-        text.single_of(&table::TLS_CERTIFICATE_REFUSED, gauges.certificate_refused.map(u64::from));
-        text.single(&table::SPENT_ASSERTIONS, gauges.spent_assertions);
-        text.single_of(&table::ASSERTIONS_SPENT_ALONE, gauges.assertions_spent_alone);
-        text.begin(&table::SIGNING_KEYS);
+        families.single(&table::CONNECTIONS_OPEN, opened.saturating_sub(ended));
+        families.single(&table::CONNECTIONS, opened);
+        families.single(&table::CONNECTIONS_REFUSED, counts.connections_refused);
+        families.single(&table::TLS_HANDSHAKE_FAILURES, read(&self.handshakes_failed));
+        families.single_of(&table::TLS_CERTIFICATE_REFUSED, gauges.certificate_refused.map(u64::from));
+        families.single(&table::SPENT_ASSERTIONS, gauges.spent_assertions);
+        families.single_of(&table::ASSERTIONS_SPENT_ALONE, gauges.assertions_spent_alone);
+        families.begin(&table::SIGNING_KEYS);
         let KeyCounts { announced, active, retired } = gauges.signing_keys;
         for (state, count) in [("announced", announced), ("active", active), ("retired", retired)] {
-            text.sample(&[state], count);
+            families.sample(&[state], count);
         }
-        text.single_of(&table::AUDIT_RECORDS, gauges.audit.map(|counts| counts.written));
-        text.single_of(&table::AUDIT_RECORDS_LOST, gauges.audit.map(|counts| counts.lost));
-        text.single(&table::REGISTRY_READABLE, u64::from(gauges.registry_readable));
-        text.single_of(&table::CLIENTS, gauges.clients);
-        text.single(&table::START_TIME, gauges.started_at_unix_seconds);
-        text.begin(&table::BUILD_INFO);
-        text.sample(&[env!("CARGO_PKG_VERSION")], 1);
-        text.into_text()
+        families.single_of(&table::AUDIT_RECORDS, gauges.audit.map(|counts| counts.written));
+        families.single_of(&table::AUDIT_RECORDS_LOST, gauges.audit.map(|counts| counts.lost));
+        families.single(&table::REGISTRY_READABLE, u64::from(gauges.registry_readable));
+        families.single_of(&table::CLIENTS, gauges.clients);
+        families.single_of(&table::OTLP_EXPORTS_FAILED, gauges.otlp_exports_failed);
+        families.single(&table::START_TIME, gauges.started_at_unix_seconds);
+        families.begin(&table::BUILD_INFO);
+        families.sample(&[env!("CARGO_PKG_VERSION")], 1);
+        families
     }
 }
 
-fn tell_inquiries(text: &mut Exposition, counts: &InquiryCounterValues) {
+fn tell_inquiries(families: &mut Families, counts: &InquiryCounterValues) {
     for (metric, samples) in [
         (
             &table::INTROSPECTIONS,
@@ -163,9 +171,9 @@ fn tell_inquiries(text: &mut Exposition, counts: &InquiryCounterValues) {
         ),
         (&table::REVOCATION_PAGES, &[("sent", counts.feed_sent), ("unchanged", counts.feed_unchanged)]),
     ] {
-        text.begin(metric);
+        families.begin(metric);
         for (outcome, count) in samples {
-            text.sample(&[*outcome], *count);
+            families.sample(&[*outcome], *count);
         }
     }
 }
@@ -225,9 +233,12 @@ impl Histogram {
         self.sum_us.fetch_add(took_us, Ordering::Relaxed);
     }
 
-    fn write(&self, text: &mut Exposition, outcome: &str) {
-        let counts = self.buckets.each_ref().map(|bucket| bucket.load(Ordering::Relaxed));
-        text.histogram(&[outcome], &LATENCY_BOUNDS_US, &counts, self.sum_us.load(Ordering::Relaxed));
+    fn durations(&self) -> Durations {
+        Durations {
+            bounds_us: &LATENCY_BOUNDS_US,
+            counts: self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect(),
+            sum_us: self.sum_us.load(Ordering::Relaxed),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
-use super::table::{METRICS, Metric};
+use super::table::{Kind, METRICS, Metric};
 use super::*;
+use jeton_proto::time::Timestamp;
 use std::collections::BTreeMap;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
@@ -15,6 +16,7 @@ fn gauges() -> Gauges {
         signing_keys: KeyCounts { announced: 1, active: 2, retired: 0 },
         audit: Some(AuditCounts { written: 5, lost: 2 }),
         certificate_refused: Some(false),
+        otlp_exports_failed: Some(8),
         started_at_unix_seconds: 1_700_000_000,
     }
 }
@@ -36,7 +38,7 @@ fn what_is_counted_is_told() {
     let open = metrics.connection();
     drop(metrics.connection());
     metrics.count_failed_handshake();
-    let text = metrics.text(&gauges());
+    let text = metrics.families(&gauges()).text();
     let samples = samples(&text);
     for (name, value) in [
         (r#"jeton_server_token_requests_total{outcome="granted",method="client_secret_basic"}"#, "2"),
@@ -70,8 +72,8 @@ fn what_is_counted_is_told() {
 
 #[test]
 fn what_a_server_does_not_have_is_not_told() {
-    let text = Metrics::default().text(&Gauges::default());
-    for absent in ["audit", "clients ", "tls_certificate", "assertions_spent_alone"] {
+    let text = Metrics::default().families(&Gauges::default()).text();
+    for absent in ["audit", "clients ", "tls_certificate", "assertions_spent_alone", "otlp"] {
         assert!(!text.contains(&format!("jeton_server_{absent}")), "{text}");
     }
     assert!(text.contains("jeton_server_registry_readable 0\n"));
@@ -96,8 +98,102 @@ fn the_page_for_operators_has_every_metric_and_value() {
     for outcome in OUTCOMES {
         assert!(page.contains(&format!("`{outcome}`")), "{outcome}");
     }
-    let text = Metrics::default().text(&gauges());
+    let text = Metrics::default().families(&gauges()).text();
     for Metric { name, .. } in METRICS {
         assert_eq!(text.matches(&format!("# TYPE {name} ")).count(), 1, "{name}");
+    }
+}
+
+/// The samples of what is sent by OTLP, written as Prometheus has them.
+fn samples_of_otlp(request: &serde_json::Value) -> BTreeMap<String, String> {
+    let mut samples = BTreeMap::new();
+    for metric in request["resourceMetrics"][0]["scopeMetrics"][0]["metrics"].as_array().unwrap() {
+        let name = metric["name"].as_str().unwrap();
+        let data = ["sum", "gauge", "histogram"].iter().find_map(|form| metric.get(form)).unwrap();
+        for point in data["dataPoints"].as_array().unwrap() {
+            let mut labels: Vec<_> = point["attributes"].as_array().unwrap().iter().map(label).collect();
+            let mut put = |suffix: &str, labels: &[String], value: &serde_json::Value| {
+                let labels =
+                    if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                assert_eq!(samples.insert(format!("{name}{suffix}{labels}"), value), None);
+            };
+            if let Some(number) = point.get("asInt") {
+                put("", &labels, number);
+                continue;
+            }
+            put("_sum", &labels, &point["sum"]);
+            put("_count", &labels, &point["count"]);
+            let mut bounds: Vec<_> = point["explicitBounds"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(serde_json::Value::to_string)
+                .collect();
+            bounds.push("+Inf".to_owned());
+            let counts = point["bucketCounts"].as_array().unwrap();
+            assert_eq!(counts.len(), bounds.len());
+            let mut total = 0_u64;
+            for (bound, count) in bounds.iter().zip(counts) {
+                total += count.as_str().unwrap().parse::<u64>().unwrap();
+                let bound = if bound == "+Inf" { bound.clone() } else { decimal(bound) };
+                labels.push(format!("le=\"{bound}\""));
+                put("_bucket", &labels, &total.to_string().into());
+                labels.pop();
+            }
+        }
+    }
+    samples
+}
+
+fn label(attribute: &serde_json::Value) -> String {
+    format!("{}={}", attribute["key"].as_str().unwrap(), attribute["value"]["stringValue"])
+}
+
+/// A number as Rust writes it: `1` for `1.0`, and `0.00005` for `5e-5`.
+fn decimal(number: &str) -> String {
+    number.parse::<f64>().unwrap().to_string()
+}
+
+#[test]
+fn both_forms_tell_the_same() {
+    let metrics = Arc::new(Metrics::default());
+    metrics.count_granted(Some(ClientAuthMethod::PrivateKeyJwt), Duration::from_micros(51));
+    metrics.count_granted(None, Duration::from_secs(3600));
+    metrics.count_refused(&ErrorCode::InvalidScope, None, Duration::from_millis(70));
+    let _open = metrics.connection();
+    let families = metrics.families(&gauges());
+    let teller = otlp::Teller { instance_id: None, started_at: Timestamp::from_unix_seconds(5) };
+    let request = otlp::request(&families, &teller, Timestamp::from_unix_seconds(6));
+    let request = serde_json::from_str(&request).unwrap();
+    let text = families.text();
+    let numbers = |value: &str| decimal(value);
+    let of_text: BTreeMap<_, _> =
+        samples(&text).into_iter().map(|(name, value)| (name.to_owned(), numbers(value))).collect();
+    let of_otlp: BTreeMap<_, _> =
+        samples_of_otlp(&request).into_iter().map(|(name, value)| (name, numbers(&value))).collect();
+    assert_eq!(of_text, of_otlp);
+
+    let told = request["resourceMetrics"][0]["scopeMetrics"][0]["metrics"].as_array().unwrap();
+    assert_eq!(told.len(), METRICS.len());
+    for (metric, Metric { name, kind, meaning, .. }) in told.iter().zip(METRICS) {
+        assert_eq!((metric["name"].as_str(), metric["description"].as_str()), (Some(*name), Some(*meaning)));
+        let form = match kind {
+            Kind::Counter => "sum",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        assert!(metric[form]["dataPoints"].is_array(), "{metric}");
+    }
+}
+
+#[test]
+fn a_span_of_time_does_not_end_before_it_begins() {
+    let teller = otlp::Teller { instance_id: None, started_at: Timestamp::from_unix_seconds(1_700_000_000) };
+    for (now, told) in [(1_700_000_060, "1700000060000000000"), (1, "1700000000000000000")] {
+        let families = Metrics::default().families(&Gauges::default());
+        let request = otlp::request(&families, &teller, Timestamp::from_unix_seconds(now));
+        assert!(request.contains(&format!(r#""timeUnixNano":"{told}""#)), "{request}");
+        assert!(request.contains(r#""startTimeUnixNano":"1700000000000000000""#), "{request}");
     }
 }

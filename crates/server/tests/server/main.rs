@@ -19,6 +19,7 @@ mod changes;
 mod connections;
 mod crowds;
 mod descriptions;
+mod exports;
 mod foreign_clients;
 #[path = "../../../../testdata/foreign/programs.rs"]
 mod foreign_programs;

@@ -4,6 +4,7 @@ use super::super::{Found, Layers, Name, missing};
 use super::ListenAddress;
 use crate::args::{AuditPlaceArgs, OperationsArgs};
 use crate::failure::Failure;
+use crate::lifespan::Lifespan;
 use jeton_server::audit::AuditLog;
 use jeton_server::{Config, TlsFiles};
 use std::path::PathBuf;
@@ -15,6 +16,10 @@ const METRICS_LISTEN: Name = Name {
     environment: "JETON_SERVER_METRICS_LISTEN",
     flag: "--metrics-listen",
 };
+const OTLP_ENDPOINT: Name =
+    Name { file: "server.otlp_endpoint", environment: "JETON_SERVER_OTLP_ENDPOINT", flag: "--otlp-endpoint" };
+const OTLP_INTERVAL: Name =
+    Name { file: "server.otlp_interval", environment: "JETON_SERVER_OTLP_INTERVAL", flag: "--otlp-interval" };
 const ADMIN_LISTEN: Name =
     Name { file: "server.admin_listen", environment: "JETON_SERVER_ADMIN_LISTEN", flag: "--admin-listen" };
 const TLS_CERTIFICATE: Name = Name {
@@ -34,6 +39,13 @@ impl Layers {
         let in_file = self.file.content.server.metrics_listen.as_ref();
         if let Some(found) = self.text(&METRICS_LISTEN, args.metrics_listen.as_deref(), in_file)? {
             config.metrics_listen = Some(found.parse::<ListenAddress>()?.0);
+        }
+        let in_file = self.file.content.server.otlp_endpoint.as_ref();
+        let endpoint = self.text(&OTLP_ENDPOINT, args.otlp_endpoint.as_deref(), in_file)?;
+        config.otlp_endpoint = endpoint.map(|found| found.value);
+        let in_file = self.file.content.server.otlp_interval.as_ref();
+        if let Some(found) = self.text(&OTLP_INTERVAL, args.otlp_interval.as_deref(), in_file)? {
+            config.otlp_interval = found.parse::<Lifespan>()?.0;
         }
         let in_file = self.file.content.server.admin_listen.as_ref();
         if let Some(found) = self.text(&ADMIN_LISTEN, args.admin_listen.as_deref(), in_file)? {
