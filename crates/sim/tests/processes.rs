@@ -198,8 +198,9 @@ fn workers_and_redis_end_with_a_coordinator_that_is_killed() {
     // Sixteen workers and a redis-server.
     until("the processes did not start", || children_of(parent).len() == 17);
     let children = children_of(parent);
-    // One that is held still cannot see its standard input close.
-    let still = Pid::from_raw(i32::try_from(children.last().unwrap().id).unwrap()).unwrap();
+    // One that is held still cannot see its standard input close. The first: the last may not have said yet with whom it wants to end.
+    let still = Pid::from_raw(i32::try_from(children.first().unwrap().id).unwrap()).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
     kill_process(still, Signal::STOP).unwrap();
     coordinator.0.kill().unwrap();
     coordinator.0.wait().unwrap();
