@@ -96,7 +96,6 @@ impl Issuer {
             Standing::Standing => {
                 let written = self.desk.writer.revoke(claims.jwt_id(), claims.expires_at(), &caller).await;
                 written.map_err(unavailable)?;
-                self.token_revoked(claims.jwt_id());
                 RevocationEffect::Revoked { jwt_id: claims.jwt_id().to_owned() }
             }
         };

@@ -75,16 +75,6 @@ impl TokenEndpoint for Issuer {
 }
 
 impl Issuer {
-    /// Takes note that a client was changed, disabled or removed: no token that it was given before is given to it once more.
-    pub fn client_changed(&self, client_id: &str) {
-        self.throttle.per_call().kept().forget_client(client_id);
-    }
-
-    /// Takes note that the token with this `jti` was revoked: it is not given out once more.
-    pub fn token_revoked(&self, jwt_id: &str) {
-        self.throttle.per_call().kept().forget_token(jwt_id);
-    }
-
     /// Who makes `call`, for every endpoint alike.
     pub(crate) async fn authenticate<'a>(
         &self,

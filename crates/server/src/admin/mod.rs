@@ -209,7 +209,6 @@ impl Admin {
             }
             Effect::Takes(change) => {
                 let seen = issuer.authenticator.watch.wait_for(change).await;
-                outcome.told.iter().for_each(|told| issuer.client_changed(&told.client_id));
                 if !seen {
                     return Err(Problem::new(
                         Code::Unavailable,

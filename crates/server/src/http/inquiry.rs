@@ -5,7 +5,7 @@ use super::{Answer, BodyOutcome, Face, Panicked, catch_panic, credential, is_for
 use crate::audit::Event;
 use crate::client_certificate::ClientCertificate;
 use crate::endpoint::{
-    Introspected, Limit, RevocationEffect, Revoked, TokenCall, TokenEndpoint, TokenInquiry, TokenRefusal,
+    Introspected, RevocationEffect, Revoked, TokenCall, TokenEndpoint, TokenInquiry, TokenRefusal,
 };
 use crate::inquiry_counters::Inquired;
 use bytes::Bytes;
@@ -161,28 +161,7 @@ impl<E: TokenEndpoint> Face<E> {
             }
         };
         self.inquiry_counters.count(counted);
-        let client_id = caller.client_id.map(shown);
-        let detail = refusal.detail.as_deref().map(shown);
-        // As with token requests: what slows failures down tells of it once.
-        if refusal.limit != Some(Limit::Failures) {
-            tracing::info!(
-                client_id = client_id.as_deref(),
-                error = refusal.code.as_str(),
-                rule = refusal.rule.id(),
-                description = &*refusal.description,
-                detail = detail.as_deref(),
-                peer = %asked.peer,
-                request_id = asked.id.as_str(),
-                "{message}"
-            );
-        }
-        if let Some(audit) = &self.audit {
-            let reason = detail.as_deref().unwrap_or(&refusal.description);
-            let record = audit.record(event);
-            let caller = Caller { client_id: client_id.as_deref(), ..caller };
-            audit.add(&asked.refused(record, refusal, reason, caller, asked.elapsed()));
-        }
-        reply::refusal(refusal)
+        self.tell_refusal(event, message, refusal, caller, asked)
     }
 
     fn inquiry_method_not_allowed(&self, inquiry: Inquiry, asked: &Asked) -> Answer {

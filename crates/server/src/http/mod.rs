@@ -279,8 +279,19 @@ impl<E: TokenEndpoint> Face<E> {
             Some(limit) => self.counters.count_limited(limit),
             None => self.counters.count_refused(&refusal.code),
         }
-        let took = asked.elapsed();
-        self.metrics.count_refused(&refusal.code, caller.method, took);
+        self.metrics.count_refused(&refusal.code, caller.method, asked.elapsed());
+        self.tell_refusal(Event::TokenRefused, "token refused", refusal, caller, asked)
+    }
+
+    /// Tells log and audit log of a refusal, and answers it.
+    fn tell_refusal(
+        &self,
+        event: Event,
+        message: &'static str,
+        refusal: &TokenRefusal,
+        caller: Caller<'_>,
+        asked: &Asked,
+    ) -> Answer {
         let client_id = caller.client_id.map(shown);
         let detail = refusal.detail.as_deref().map(shown);
         // What slows failures down tells of it once: a line for each would be the work that is to be saved.
@@ -293,14 +304,14 @@ impl<E: TokenEndpoint> Face<E> {
                 detail = detail.as_deref(),
                 peer = %asked.peer,
                 request_id = asked.id.as_str(),
-                "token refused"
+                "{message}"
             );
         }
         if let Some(audit) = &self.audit {
-            let record = audit.record(Event::TokenRefused);
+            let record = audit.record(event);
             let caller = Caller { client_id: client_id.as_deref(), ..caller };
             let reason = detail.as_deref().unwrap_or(&refusal.description);
-            audit.add(&asked.refused(record, refusal, reason, caller, took));
+            audit.add(&asked.refused(record, refusal, reason, caller, asked.elapsed()));
         }
         reply::refusal(refusal)
     }
