@@ -146,6 +146,10 @@ fn granted_scope<'a>(
     let Some(requested) = requested else {
         return Ok(Cow::Borrowed(client.granted_by_default()));
     };
+    // Most clients ask for all that they may have.
+    if requested == client.allowed_text() {
+        return Ok(Cow::Borrowed(&client.settings().allowed_scope));
+    }
     let scope: Scope = requested.parse().map_err(|error: InvalidScope| {
         refusal(
             Rule::ScopeMalformed,

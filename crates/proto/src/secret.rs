@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http::header::InvalidHeaderValue;
 use std::fmt;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 /// A secret value.
 ///
@@ -30,6 +30,14 @@ impl<T: Zeroize> Secret<T> {
     /// The value itself. What is made of it is the caller's to wipe.
     pub const fn expose(&self) -> &T {
         &self.0
+    }
+}
+
+impl<T: Zeroize + Default> Secret<T> {
+    /// Gives the value away, which is the caller's to wipe from then on.
+    #[must_use]
+    pub fn into_exposed(mut self) -> T {
+        std::mem::take(&mut self.0)
     }
 }
 
@@ -69,7 +77,30 @@ impl From<&str> for Secret<String> {
 /// `value` as bytes whose memory is wiped when the last clone of them is dropped. Clones share the one buffer.
 #[must_use]
 pub fn wiped_bytes(value: Vec<u8>) -> Bytes {
-    Bytes::from_owner(Zeroizing::new(value))
+    Bytes::from_owner(Wiped(value))
+}
+
+/// Bytes that are wiped when they are dropped, all at once: `Zeroize` for a vector writes them one by one, which is felt where every
+/// answer is wiped.
+struct Wiped(Vec<u8>);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+/// Fills the memory of `bytes` with zeros, beyond their end too: they may have been longer.
+fn wipe(bytes: &mut Vec<u8>) {
+    bytes.clear();
+    bytes.resize(bytes.capacity(), 0);
+    zeroize::optimization_barrier(bytes.as_slice());
 }
 
 /// `value` as a header value that is marked sensitive and whose memory is wiped when the last clone of it is dropped.
@@ -103,6 +134,17 @@ mod tests {
         let header = wiped_header_value(b"Bearer canary".to_vec()).unwrap();
         assert!(!format!("{header:?}").contains("canary"));
         assert!(wiped_header_value(b"Bearer a\r\nb".to_vec()).is_err());
+    }
+
+    #[test]
+    fn t34_all_the_memory_of_bytes_is_wiped() {
+        let mut bytes = Vec::with_capacity(64);
+        bytes.extend_from_slice(b"canary and more");
+        bytes.truncate(6);
+        let begin = bytes.as_ptr();
+        wipe(&mut bytes);
+        assert_eq!(bytes.as_ptr(), begin, "the same memory");
+        assert!(bytes.len() >= 64 && bytes.iter().all(|byte| *byte == 0));
     }
 
     #[test]

@@ -60,9 +60,23 @@ impl AccessTokenSigner {
     /// # Errors
     /// [`KeyError::Signing`] when the cryptographic library fails.
     pub fn sign(&self, claims: &AccessTokenClaims<'_>) -> Result<String, KeyError> {
+        self.sign_with_room(claims, 0)
+    }
+
+    /// The same, in a text that has room for `room_bytes` more: whoever writes an answer around the token need not copy it, nor wipe
+    /// the copy.
+    ///
+    /// # Errors
+    /// As [`AccessTokenSigner::sign`].
+    pub fn sign_with_room(
+        &self,
+        claims: &AccessTokenClaims<'_>,
+        room_bytes: usize,
+    ) -> Result<String, KeyError> {
         let payload = claims.to_json();
-        // Four characters for three bytes of payload and of signature; 512 holds the signature of a 3072-bit key.
-        let mut token = String::with_capacity(self.header.len() + payload.len() * 4 / 3 + 520);
+        let encoded = |bytes: usize| bytes.div_ceil(3) * 4;
+        let behind_header_bytes = encoded(payload.len()) + 1 + encoded(self.key.signature_bytes());
+        let mut token = String::with_capacity(self.header.len() + behind_header_bytes + room_bytes);
         token.push_str(&self.header);
         jws::append_payload_and_signature(&mut token, &self.key, payload.as_bytes())?;
         Ok(token)
@@ -302,13 +316,17 @@ fn push_seconds(json: &mut String, at: Timestamp) {
             break;
         }
     }
-    json.extend(digits.iter().skip(digits.len() - used).copied().map(char::from));
+    let digits = digits.get(digits.len() - used..).unwrap_or_default();
+    // Digits are ASCII.
+    json.push_str(std::str::from_utf8(digits).unwrap_or_default());
 }
 
 /// A JSON string (RFC 8259 §7).
 fn push_text(json: &mut String, text: &str) {
     json.push('"');
-    if text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+    // All bytes are looked at, instead of stopping at the first: there seldom is one, and the loop has no branches.
+    let special = |byte: u8| matches!(byte, 0..=0x1f | b'"' | b'\\');
+    if text.bytes().fold(false, |found, byte| found | special(byte)) {
         text.chars().for_each(|character| push_escaped(json, character));
     } else {
         json.push_str(text);

@@ -202,7 +202,12 @@ pub enum InvalidBasic {
 /// The id or the secret: a component of a form, and without control characters.
 fn decode_half(encoded: &[u8]) -> Result<String, InvalidBasic> {
     let mut half = decode_component(encoded)?.into_owned();
-    if half.chars().any(char::is_control) {
+    let has_control = if half.is_ascii() {
+        half.bytes().fold(false, |found, byte| found | byte.is_ascii_control())
+    } else {
+        half.chars().any(char::is_control)
+    };
+    if has_control {
         half.zeroize();
         return Err(InvalidBasic::Control);
     }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use zeroize::Zeroize;
 
 /// A parameter that a kind of request has.
-pub(super) trait Parameter: Copy {
+pub(super) trait Parameter: Copy + PartialEq {
     /// The parameter with this name, unless it is one that this request does not have.
     fn named(name: &str) -> Option<Self>;
 
@@ -35,9 +35,9 @@ pub(super) fn read<'a, P: Parameter>(
     if body.len() > MAX_BODY_BYTES {
         return Err(TokenRequestError::BodyTooLong { bytes: body.len() });
     }
-    let mut seen: Vec<Cow<'a, str>> = Vec::with_capacity(8);
+    let mut seen = Names::new();
     for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
-        if seen.len() == MAX_PARAMETERS {
+        if seen.count == MAX_PARAMETERS {
             return Err(TokenRequestError::TooManyParameters);
         }
         let (name, value) = split_pair(pair);
@@ -47,10 +47,9 @@ pub(super) fn read<'a, P: Parameter>(
         let name = decode_component(name)?;
         let known = P::named(&name);
         let repetition = known.map_or(Repetition::Refused, P::repetition);
-        if repetition == Repetition::Refused && seen.contains(&name) {
+        if seen.add(name, known) == Seen::Before && repetition == Repetition::Refused {
             return Err(TokenRequestError::Repeated { name: known.map(P::as_str) });
         }
-        seen.push(name);
         let value = decode_component(value)?;
         if let Some(known) = known.filter(|_| !value.is_empty()) {
             take(known, value);
@@ -59,11 +58,56 @@ pub(super) fn read<'a, P: Parameter>(
     Ok(())
 }
 
+/// The names of the parameters so far. Those that are known need no memory of their own, and an honest request has no others.
+struct Names<'a, P> {
+    known: [Option<P>; MAX_KNOWN],
+    others: Vec<Cow<'a, str>>,
+    count: usize,
+}
+
+/// More than there are known parameters of any request.
+const MAX_KNOWN: usize = 12;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    First,
+    Before,
+}
+
+impl<'a, P: Parameter> Names<'a, P> {
+    const fn new() -> Self {
+        Self { known: [None; MAX_KNOWN], others: Vec::new(), count: 0 }
+    }
+
+    fn add(&mut self, name: Cow<'a, str>, known: Option<P>) -> Seen {
+        self.count += 1;
+        let Some(known) = known else {
+            if self.others.contains(&name) {
+                return Seen::Before;
+            }
+            self.others.push(name);
+            return Seen::First;
+        };
+        for place in &mut self.known {
+            match place {
+                Some(before) if *before == known => return Seen::Before,
+                Some(_) => {}
+                None => {
+                    *place = Some(known);
+                    return Seen::First;
+                }
+            }
+        }
+        // There are fewer known parameters than places.
+        Seen::Before
+    }
+}
+
 /// Decodes a component: `+` is a space, `%` and two hexadecimal digits are a byte, and the bytes are UTF-8 without NUL.
 ///
 /// What needs no decoding is borrowed. The component may be a secret: what was decoded of a refused one is wiped.
 pub(super) fn decode_component(encoded: &[u8]) -> Result<Cow<'_, str>, InvalidComponent> {
-    let text = if encoded.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+    let text = if memchr::memchr2(b'%', b'+', encoded).is_some() {
         let decoded = String::from_utf8(unescape(encoded)?).map_err(|error| {
             error.into_bytes().zeroize();
             InvalidComponent::Utf8
@@ -72,7 +116,7 @@ pub(super) fn decode_component(encoded: &[u8]) -> Result<Cow<'_, str>, InvalidCo
     } else {
         Cow::Borrowed(std::str::from_utf8(encoded).map_err(|_| InvalidComponent::Utf8)?)
     };
-    if text.bytes().any(|byte| byte == 0) {
+    if memchr::memchr(0, text.as_bytes()).is_some() {
         if let Cow::Owned(mut text) = text {
             text.zeroize();
         }
@@ -100,23 +144,27 @@ fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
 fn unescape(encoded: &[u8]) -> Result<Vec<u8>, InvalidComponent> {
     // Room for the whole of it, so that no copy stays behind where the vector grew.
     let mut decoded = Vec::with_capacity(encoded.len());
-    let mut bytes = encoded.iter().copied();
-    while let Some(byte) = bytes.next() {
-        let plain = match byte {
-            b'+' => Some(b' '),
-            b'%' => bytes
-                .next()
-                .and_then(hex_digit)
-                .zip(bytes.next().and_then(hex_digit))
-                .map(|(high, low)| high << 4 | low),
-            plain => Some(plain),
-        };
-        let Some(plain) = plain else {
+    let mut rest = encoded;
+    while let Some((plain, [escape, behind @ ..])) =
+        memchr::memchr2(b'%', b'+', rest).and_then(|at| rest.split_at_checked(at))
+    {
+        decoded.extend_from_slice(plain);
+        rest = behind;
+        if *escape == b'+' {
+            decoded.push(b' ');
+            continue;
+        }
+        let byte = behind.split_first_chunk().and_then(|([high, low], behind)| {
+            rest = behind;
+            hex_digit(*high).zip(hex_digit(*low)).map(|(high, low)| high << 4 | low)
+        });
+        let Some(byte) = byte else {
             decoded.zeroize();
             return Err(InvalidComponent::Percent);
         };
-        decoded.push(plain);
+        decoded.push(byte);
     }
+    decoded.extend_from_slice(rest);
     Ok(decoded)
 }
 

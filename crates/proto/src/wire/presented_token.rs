@@ -45,7 +45,7 @@ impl<'a> PresentedToken<'a> {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Presented {
     Token,
     TokenTypeHint,

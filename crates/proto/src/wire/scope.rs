@@ -68,6 +68,20 @@ impl Scope {
         self.tokens.iter().all(|token| other.contains(token))
     }
 
+    /// The tokens in sorted order, with a space between them: what `to_string` gives, in one piece of memory.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let bytes: usize = self.tokens.iter().map(|token| token.len() + 1).sum();
+        let mut text = String::with_capacity(bytes);
+        for token in &self.tokens {
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(token);
+        }
+        text
+    }
+
     /// The tokens in sorted order.
     pub fn tokens(&self) -> impl ExactSizeIterator<Item = &str> {
         self.tokens.iter().map(AsRef::as_ref)
@@ -158,6 +172,7 @@ mod tests {
         fn what_is_rendered_parses_to_the_same(tokens in proptest::collection::vec("[!#-\\[\\]-~]{1,8}", 0..6)) {
             let scope = Scope::from_tokens(&tokens).unwrap();
             prop_assert_eq!(scope.to_string().parse::<Scope>().unwrap(), scope.clone());
+            prop_assert_eq!(scope.to_text(), scope.to_string());
             for token in &tokens {
                 prop_assert!(scope.contains(token));
             }

@@ -43,6 +43,14 @@ impl KeyPair {
         signature.map_err(|_| KeyError::Signing)
     }
 
+    /// How long its signatures are (RFC 7518 §3.3, §3.4, RFC 8037 §3.1).
+    pub(in crate::jose) fn signature_bytes(&self) -> usize {
+        match self {
+            Self::P256(_) | Self::Ed25519(_) => 64,
+            Self::Rsa(pair) => pair.public_modulus_len(),
+        }
+    }
+
     /// The public key as it stands in the bit string of a certificate (RFC 5480 §2.2, RFC 8410 §4, RFC 3279 §2.3.1).
     pub(in crate::jose) fn public_bytes(&self) -> &[u8] {
         match self {

@@ -88,6 +88,11 @@ impl SigningKey {
         self.pair.sign(message, RsaPadding::Pkcs1)
     }
 
+    /// How long its signatures are.
+    pub(in crate::jose) fn signature_bytes(&self) -> usize {
+        self.pair.signature_bytes()
+    }
+
     fn from_pair(pair: KeyPair) -> Result<Self, KeyError> {
         let mut public_jwk = pair.public_jwk()?;
         let key_id = public_jwk.thumbprint().into_boxed_str();
