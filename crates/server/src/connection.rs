@@ -91,15 +91,17 @@ pub(crate) async fn serve<E, S>(
     let mut patience = face.limits().idle_timeout;
     let progress = Arc::new(Progress::default());
     let of_service = Arc::clone(&progress);
-    let service = service_fn(move |mut request: http::Request<Incoming>| {
+    let service = service_fn(move |request: http::Request<Incoming>| {
         let (face, progress) = (Arc::clone(&face), Arc::clone(&of_service));
         progress.begun.fetch_add(1, Ordering::Relaxed);
+        let (mut head, body) = request.into_parts();
         if let Some(certificate) = &certificate {
-            request.extensions_mut().insert(certificate.now());
+            head.extensions.insert(certificate.now());
         }
         // Boxed, because the loop below polls the connection through a plain reference.
         Box::pin(async move {
-            let (answer, body) = face.answer_and_tell(request, peer).await;
+            let body = pin!(body);
+            let (answer, body) = face.answer_and_tell(&head, body, peer).await;
             Ok::<_, Infallible>(progress.answered(answer, body))
         })
     });

@@ -1,17 +1,17 @@
 //! The token endpoint that issues: registry, keys and policy.
 
-use crate::authentication::{Authenticated, Authenticator, Proof};
+use crate::authentication::{Authenticated, Authenticator, FailedAttempt, Proof};
 use crate::counters::Counters;
 use crate::endpoint::{
     Introspected, IssuedToken, RevocationFeedPage, Revoked, TokenCall, TokenEndpoint, TokenInquiry,
     TokenRefusal,
 };
+use crate::http::bytes_beside_token;
 use crate::inquiry::Desk;
+use crate::jwt_ids::JwtIds;
 use crate::keyring::{KeySchedule, Keyring, Keys};
 use crate::registry::SecretUses;
-use crate::throttle::{JwtId, Minting, Throttle, TokenKind};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use crate::throttle::{Minting, Throttle, TokenKind};
 use jeton_proto::introspection::Standing;
 use jeton_proto::issuance::{self, Grant, IssuancePolicy, RegisteredClient};
 use jeton_proto::jose::access_token::{AccessTokenClaims, AccessTokenSigner};
@@ -41,12 +41,13 @@ pub struct Issuer {
     pub(crate) clock: ClockHandle,
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) jwt_ids: JwtIds,
 }
 
 impl TokenEndpoint for Issuer {
     async fn answer(&self, call: TokenCall<'_>) -> Result<IssuedToken, TokenRefusal> {
-        let (authenticated, proof) = self.authenticate(&call).await?;
-        self.issue(authenticated, &proof, &call)
+        let (authenticated, proof, at) = self.authenticate(&call).await?;
+        self.issue(authenticated, &proof, &call, at)
     }
 
     async fn introspect(
@@ -75,24 +76,41 @@ impl TokenEndpoint for Issuer {
 }
 
 impl Issuer {
-    /// Who makes `call`, for every endpoint alike.
+    /// Who makes `call`, for every endpoint alike, and when that was found out.
     pub(crate) async fn authenticate<'a>(
         &self,
         call: &TokenCall<'a>,
-    ) -> Result<(Authenticated, Proof<'a>), TokenRefusal> {
+    ) -> Result<(Authenticated, Proof<'a>, Moment), TokenRefusal> {
         let proof = self.authenticator.proof(call)?;
-        let (client_id, address) = (proof.client_id(), call.peer.ip());
+        let now = self.clock.moment();
         if proof.is_dear_to_check() {
-            self.throttle.before_dear_check(client_id, address, self.clock.moment())?;
+            self.throttle.before_dear_check(proof.client_id(), call.peer.ip(), now)?;
         }
-        let first = match self.authenticator.attempt(&proof, &*self.clock).await {
-            Ok(authenticated) => return Ok((self.noted(authenticated, &proof, call), proof)),
-            Err(attempt) => attempt,
+        let (authenticated, at) = match self.authenticator.attempt(&proof, now.wall(), &*self.clock).await {
+            // It was looked at in no time, and the time is read no more.
+            Ok(authenticated) if !proof.is_dear_to_check() => (authenticated, now),
+            Ok(authenticated) => (authenticated, self.clock.moment()),
+            Err(attempt) => {
+                let authenticated = Box::pin(self.authenticate_again(call, &proof, attempt)).await?;
+                (authenticated, self.clock.moment())
+            }
         };
-        // Only the answer to a wrong secret is slowed down: a right one has been let in above, so nobody can be locked out.
+        self.note(&authenticated, &proof, call, at);
+        Ok((authenticated, proof, at))
+    }
+
+    /// The same after a first attempt that has failed.
+    async fn authenticate_again(
+        &self,
+        call: &TokenCall<'_>,
+        proof: &Proof<'_>,
+        first: FailedAttempt,
+    ) -> Result<Authenticated, TokenRefusal> {
+        let (client_id, address) = (proof.client_id(), call.peer.ip());
+        // Only the answer to a wrong secret is slowed down: a right one was let in before, so nobody can be locked out.
         self.throttle.standing(client_id, address, self.clock.moment())?;
-        let failure = match self.authenticator.attempt_again(&proof, first, &*self.clock).await {
-            Ok(authenticated) => return Ok((self.noted(authenticated, &proof, call), proof)),
+        let failure = match self.authenticator.attempt_again(proof, first, &*self.clock).await {
+            Ok(authenticated) => return Ok(authenticated),
             Err(failure) => failure,
         };
         if failure.is_the_callers() {
@@ -102,8 +120,7 @@ impl Issuer {
     }
 
     /// Remembers that a credential was good.
-    fn noted(&self, authenticated: Authenticated, proof: &Proof<'_>, call: &TokenCall<'_>) -> Authenticated {
-        let now = self.clock.moment();
+    fn note(&self, authenticated: &Authenticated, proof: &Proof<'_>, call: &TokenCall<'_>, now: Moment) {
         let client_id = &authenticated.client.settings().client_id;
         if proof.is_dear_to_check() {
             self.throttle.proved(client_id, call.peer.ip(), now);
@@ -111,7 +128,6 @@ impl Issuer {
         if let (true, Some(secret)) = (authenticated.method.is_by_secret(), &authenticated.credential) {
             self.uses.record(client_id, secret, now.wall());
         }
-        authenticated
     }
 
     fn issue(
@@ -119,8 +135,8 @@ impl Issuer {
         authenticated: Authenticated,
         proof: &Proof<'_>,
         call: &TokenCall<'_>,
+        now: Moment,
     ) -> Result<IssuedToken, TokenRefusal> {
-        let now = self.clock.moment();
         let client = Arc::clone(&authenticated.client);
         let client_id = &client.settings().client_id;
         self.throttle.requested(client_id, now)?;
@@ -145,7 +161,7 @@ impl Issuer {
             self.counters.count_minted_per_call();
         }
         match minting {
-            Minting::Usual | Minting::PerCall => self.sign(authenticated, grant, &random_jwt_id()?),
+            Minting::Usual | Minting::PerCall => self.sign(authenticated, grant, self.jwt_ids.next()?),
             Minting::Refused(refusal) => Err(refusal),
             Minting::Same => {
                 let kind = self.kind(&authenticated, grant, proof)?;
@@ -155,18 +171,17 @@ impl Issuer {
                     kept.filter(|(_, jwt_id, _)| self.is_good(jwt_id))
                 {
                     self.counters.count_same_token();
-                    return Ok(issued(access_token, &jwt_id, expires_in, grant, authenticated));
+                    let scope = (!grant.scope.is_empty()).then(|| grant.scope.to_text());
+                    return Ok(issued(access_token, jwt_id, expires_in, scope, grant, authenticated));
                 }
-                let jwt_id = random_jwt_id()?;
-                let issued = self.sign(authenticated, grant, &jwt_id)?;
-                per_call.kept().keep(kind, &issued.access_token, jwt_id, grant.issued_at);
+                let issued = self.sign(authenticated, grant, self.jwt_ids.next()?)?;
+                per_call.kept().keep(kind, &issued.access_token, &issued.jwt_id, grant.issued_at);
                 Ok(issued)
             }
         }
     }
 
-    fn is_good(&self, jwt_id: &JwtId) -> bool {
-        let jwt_id = std::str::from_utf8(jwt_id).unwrap_or_default();
+    fn is_good(&self, jwt_id: &str) -> bool {
         self.desk.revocations.standing(jwt_id) == Standing::Standing
     }
 
@@ -204,11 +219,11 @@ impl Issuer {
         &self,
         authenticated: Authenticated,
         grant: &Grant<'_>,
-        jwt_id: &JwtId,
+        jwt_id: String,
     ) -> Result<IssuedToken, TokenRefusal> {
         let client_id = authenticated.client.settings().client_id.as_str();
         let keys = self.keyring.keys();
-        let token = self.signer(&keys, &authenticated.client, grant)?.sign(&AccessTokenClaims {
+        let claims = AccessTokenClaims {
             issuer: &self.url,
             audience: &grant.audience,
             subject: client_id,
@@ -216,39 +231,34 @@ impl Issuer {
             scope: Some(&grant.scope),
             issued_at: grant.issued_at,
             expires_at: grant.expires_at(),
-            jwt_id: std::str::from_utf8(jwt_id).unwrap_or_default(),
+            jwt_id: &jwt_id,
             confirmation: authenticated.confirmation,
-        });
+        };
+        let scope = (!grant.scope.is_empty()).then(|| grant.scope.to_text());
+        let room_bytes = bytes_beside_token(scope.as_deref());
+        let signer = self.signer(&keys, &authenticated.client, grant)?;
+        let token = signer.sign_with_room(&claims, room_bytes);
         let token = token.map_err(|error| TokenRefusal::server_error(error.to_string()))?;
-        Ok(issued(Secret::new(token), jwt_id, grant.lifetime, grant, authenticated))
+        Ok(issued(Secret::new(token), jwt_id, grant.lifetime, scope, grant, authenticated))
     }
 }
 
 fn issued(
     access_token: Secret<String>,
-    jwt_id: &JwtId,
+    jwt_id: String,
     expires_in: Duration,
+    scope: Option<String>,
     grant: &Grant<'_>,
     authenticated: Authenticated,
 ) -> IssuedToken {
     IssuedToken {
         access_token,
         expires_in,
-        scope: (!grant.scope.is_empty()).then(|| grant.scope.to_string()),
+        scope,
         audience: grant.audience.join(" "),
-        jwt_id: std::str::from_utf8(jwt_id).unwrap_or_default().to_owned(),
+        jwt_id,
         authentication: authenticated.into_authentication(),
     }
-}
-
-fn random_jwt_id() -> Result<JwtId, TokenRefusal> {
-    let mut random = [0; 16];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| TokenRefusal::server_error("the random source failed"))?;
-    let mut jwt_id = [0; 22];
-    URL_SAFE_NO_PAD
-        .encode_slice(random, &mut jwt_id)
-        .map_err(|error| TokenRefusal::server_error(error.to_string()))?;
-    Ok(jwt_id)
 }
 
 fn no_key(client_id: &str, algorithm: Algorithm) -> TokenRefusal {

@@ -34,6 +34,7 @@ mod declared;
 mod inquiry;
 mod inquiry_counters;
 mod issuer;
+mod jwt_ids;
 mod keyring;
 mod limits;
 mod metrics;

@@ -12,6 +12,7 @@ use crate::http::{Documents, Face, MutualTls, PublishedKeys};
 use crate::inquiry::Desk;
 use crate::inquiry_counters::InquiryCounters;
 use crate::issuer::{ClockHandle, Issuer};
+use crate::jwt_ids::JwtIds;
 use crate::keyring::{Keyring, KeyringError, Scheduler};
 use crate::listen::{self, ListenError};
 use crate::metrics::{self, Exporter, Families, Gauges};
@@ -164,6 +165,7 @@ impl Server {
             clock: ClockHandle(Arc::clone(&config.clock)),
             throttle,
             counters: Arc::default(),
+            jwt_ids: JwtIds::default(),
         };
         Ok((endpoint, flusher))
     }

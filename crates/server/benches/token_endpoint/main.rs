@@ -7,7 +7,8 @@
 //!
 //! Then the same with `private_key_jwt`, beside a bare server that verifies the assertion and signs.
 //!
-//! `--quick` measures a tenth; `--memory TOKENS` instead issues so many tokens and tells how the resident memory grew.
+//! `--program PATH` puts the program `jeton` at that path, as people run it, in the place of the library. `--quick`
+//! measures a tenth; `--memory TOKENS` instead issues so many tokens and tells how the resident memory grew.
 
 #![allow(
     clippy::unwrap_used,
@@ -66,7 +67,8 @@ fn main() {
         }
         _ => {
             let requests_per_round = if arguments.contains(&"--quick") { 1_000 } else { 10_000 };
-            measure(requests_per_round);
+            let program = arguments.iter().skip_while(|argument| **argument != "--program").nth(1);
+            measure(requests_per_round, program.map(Path::new));
             measure_assertions(requests_per_round / 2);
         }
     }
@@ -83,10 +85,13 @@ async fn serve_jeton(data_dir: &str, announce: impl FnOnce(u16), ended: impl Fut
     server.serve(ended).await.unwrap();
 }
 
-fn measure(requests_per_round: usize) {
+fn measure(requests_per_round: usize, program: Option<&Path>) {
     let dir = tempfile::tempdir().unwrap();
     let secret = add_client(dir.path());
-    let jeton = ServerProcess::start(&["jeton", dir.path().to_str().unwrap()]);
+    let jeton = match program {
+        Some(program) => ServerProcess::program(program, dir.path()),
+        None => ServerProcess::start(&["jeton", dir.path().to_str().unwrap()]),
+    };
     let bare = ServerProcess::start(&["bare", &secret]);
     let foreign = ServerProcess::oidc_provider(CLIENT_ID, &secret, SCOPE);
     process::use_core(1);

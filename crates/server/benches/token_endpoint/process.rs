@@ -10,6 +10,13 @@ pub(crate) struct ServerProcess {
     child: Child,
     port: u16,
     ticks_per_second: u64,
+    ends_by: EndsBy,
+}
+
+/// What lets a server end.
+enum EndsBy {
+    EndOfInput,
+    Signal,
 }
 
 impl ServerProcess {
@@ -33,14 +40,37 @@ impl ServerProcess {
         Self::announced(command)
     }
 
+    /// Starts the program `jeton` at this path as people run it, on the first core.
+    pub(crate) fn program(jeton: &Path, data_dir: &Path) -> Self {
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", "0"]).arg(jeton).args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+        command.arg(data_dir).args(["--client-requests-per-second", "100000"]);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut notes = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.starts_with("listening on") {
+            line.clear();
+            assert_ne!(notes.read_line(&mut line).unwrap(), 0, "the server says where it listens");
+        }
+        std::thread::spawn(move || std::io::copy(&mut notes, &mut std::io::sink()));
+        let mut server = Self::announced_by(child, &line);
+        server.ends_by = EndsBy::Signal;
+        server
+    }
+
     /// Starts a server whose first line ends with its port.
     fn announced(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().rsplit(' ').next().and_then(|port| port.parse().ok());
+        Self::announced_by(child, &line)
+    }
+
+    fn announced_by(child: Child, line: &str) -> Self {
+        let port = line.trim().rsplit([' ', ':']).next().and_then(|port| port.parse().ok());
         let port = port.expect("the server says its port");
-        Self { child, port, ticks_per_second: rustix::param::clock_ticks_per_second() }
+        let ticks_per_second = rustix::param::clock_ticks_per_second();
+        Self { child, port, ticks_per_second, ends_by: EndsBy::EndOfInput }
     }
 
     /// The resident memory, in KiB.
@@ -67,6 +97,10 @@ impl ServerProcess {
 impl Drop for ServerProcess {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
+        if let EndsBy::Signal = self.ends_by {
+            let process = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+            rustix::process::kill_process(process.unwrap(), rustix::process::Signal::TERM).unwrap();
+        }
         let ended = self.child.wait();
         assert!(ended.is_ok_and(|status| status.success()) || std::thread::panicking(), "the server failed");
     }

@@ -119,7 +119,7 @@ impl Admin {
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error,
     {
-        if let Err(reason) = check_head(&request) {
+        if let Err(reason) = check_head(request.version(), request.headers()) {
             return (Err(Problem::new(Code::InvalidRequest, reason)), BodyOutcome::Refused);
         }
         let (head, body) = request.into_parts();
@@ -248,7 +248,7 @@ impl Admin {
                     .text_of("client_id", client_id)
                     .text_of("detail", told.detail.as_deref())
                     .text("outcome", "done")
-                    .shown("peer", peer);
+                    .address("peer", peer);
                 audit.add(&record);
             }
         }
@@ -274,7 +274,7 @@ impl Admin {
             .text_of("client_id", client_id.as_deref())
             .text("detail", &detail)
             .text("outcome", code)
-            .shown("peer", asked.peer);
+            .address("peer", asked.peer);
         audit.add(&record);
     }
 }

@@ -136,9 +136,9 @@ impl Journal {
             let mut head = self.head.unwrap_or(Head::START);
             let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
             let (mut taken, mut taken_count) = (0, 0);
-            for members in rest.split_inclusive(|byte| *byte == b'\n') {
-                head.append(&mut chunk, members.trim_ascii_end());
-                (taken, taken_count) = (taken + members.len(), taken_count + 1);
+            for end in memchr::memchr_iter(b'\n', rest) {
+                head.append(&mut chunk, rest.get(taken..end).unwrap_or_default());
+                (taken, taken_count) = (end + 1, taken_count + 1);
                 if chunk.len() >= CHUNK_BYTES {
                     break;
                 }

@@ -1,8 +1,9 @@
 //! What is told of one event, as the members of a JSON object. Pure: the time is given, and no file is known here.
 
-use crate::http::push_text;
+use crate::http::{push_number, push_text};
 use jeton_proto::time::Timestamp;
 use std::io::Write as _;
+use std::net::SocketAddr;
 
 /// The longest text of one member, in bytes before it is escaped; what is longer is cut.
 const MAX_TEXT_BYTES: usize = 2048;
@@ -85,16 +86,30 @@ impl Record {
         }
     }
 
-    /// What has a `Display` that needs no escapes, such as an address.
-    pub(crate) fn shown(mut self, name: &'static str, value: impl std::fmt::Display) -> Self {
+    /// The address of a caller.
+    pub(crate) fn address(mut self, name: &'static str, address: SocketAddr) -> Self {
         self.name(name);
-        let _infallible = write!(self.0, "\"{value}\"");
+        self.0.push(b'"');
+        match address {
+            // What `Display` writes, in a fifth of its time.
+            SocketAddr::V4(address) => {
+                for (octet, mark) in address.ip().octets().into_iter().zip(*b"...:") {
+                    push_number(&mut self.0, octet.into());
+                    self.0.push(mark);
+                }
+                push_number(&mut self.0, address.port().into());
+            }
+            SocketAddr::V6(address) => {
+                let _infallible = write!(self.0, "{address}");
+            }
+        }
+        self.0.push(b'"');
         self
     }
 
     pub(crate) fn number(mut self, name: &'static str, number: u64) -> Self {
         self.name(name);
-        let _infallible = write!(self.0, "{number}");
+        push_number(&mut self.0, number);
         self
     }
 
@@ -180,11 +195,17 @@ mod tests {
             .text("client_id", "a\"\n\\é")
             .text_of("scope", None)
             .text("reason", &"é".repeat(MAX_TEXT_BYTES))
+            .address("peer", SocketAddr::from(([10, 0, 255, 1], 65535)))
+            .address("other", "[2001:db8::1]:80".parse().unwrap())
             .number("expires_in", 60);
         let members = String::from_utf8(record.members().to_vec()).unwrap();
         assert!(!members.contains('\n'));
         let object: serde_json::Value = serde_json::from_str(&format!("{{{members}}}")).unwrap();
         assert_eq!(object["client_id"], "a\"\n\\é");
+        assert_eq!(
+            (&object["peer"], &object["other"]),
+            (&"10.0.255.1:65535".into(), &"[2001:db8::1]:80".into())
+        );
         assert_eq!(object["reason"].as_str().unwrap().len(), MAX_TEXT_BYTES);
         assert_eq!(
             (&object["expires_in"], &object["event"], object.get("scope")),

@@ -99,7 +99,7 @@ impl Asked {
 
     fn end(&self, record: Record, took: Duration) -> Record {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        record.shown("peer", self.peer).number("duration_us", micros)
+        record.address("peer", self.peer).number("duration_us", micros)
     }
 }
 

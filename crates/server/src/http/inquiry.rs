@@ -9,14 +9,15 @@ use crate::endpoint::{
 };
 use crate::inquiry_counters::Inquired;
 use bytes::Bytes;
+use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request};
 use http_body::Body;
 use jeton_proto::issuance::Rule;
 use jeton_proto::wire::error_response::ErrorCode;
 use jeton_proto::wire::introspection::{AnswerForm, JWT_CONTENT_TYPE};
 use jeton_proto::wire::presented_token::PresentedToken;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// Which endpoint is asked.
@@ -30,19 +31,18 @@ impl<E: TokenEndpoint> Face<E> {
     pub(super) async fn inquire<B>(
         &self,
         inquiry: Inquiry,
-        request: Request<B>,
+        head: &Parts,
+        body: Pin<&mut B>,
         asked: &Asked,
     ) -> (Answer, BodyOutcome)
     where
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error,
     {
-        if request.method() != Method::POST {
-            let unread =
-                if request.body().is_end_stream() { BodyOutcome::Read } else { BodyOutcome::Refused };
+        if head.method != Method::POST {
+            let unread = if body.is_end_stream() { BodyOutcome::Read } else { BodyOutcome::Refused };
             return (self.inquiry_method_not_allowed(inquiry, asked), unread);
         }
-        let (head, body) = request.into_parts();
         let body = match self.read(body).await {
             Ok(body) => body,
             Err(refused) => {
@@ -50,7 +50,7 @@ impl<E: TokenEndpoint> Face<E> {
                 return (refused.finish(answer), BodyOutcome::Refused);
             }
         };
-        let caught = catch_panic(self.inquiry_for(inquiry, &head, &body, asked)).await;
+        let caught = catch_panic(self.inquiry_for(inquiry, head, &body, asked)).await;
         let answer = caught.unwrap_or_else(|Panicked| {
             let refusal = TokenRefusal::server_error("a panic while the request was answered");
             self.refuse_inquiry(inquiry, &refusal, Caller::default(), asked)
@@ -102,7 +102,7 @@ impl<E: TokenEndpoint> Face<E> {
     fn tell(&self, introspected: Introspected, asked: &Asked) -> Answer {
         let active = introspected.inactive.is_none();
         self.inquiry_counters.count(if active { Inquired::Active } else { Inquired::Inactive });
-        tracing::info!(
+        tracing::debug!(
             client_id = &*shown(&introspected.caller),
             active,
             reason = introspected.inactive.as_deref().map(shown).as_deref(),

@@ -13,7 +13,7 @@ pub(crate) use asked::RequestId;
 pub use document::{Documents, MutualTls};
 pub(crate) use head::check as check_head;
 pub use published_keys::PublishedKeys;
-pub(crate) use reply::{close_after, push_text};
+pub(crate) use reply::{bytes_beside_token, close_after, push_number, push_text};
 
 use crate::audit::{Audit, Event};
 use crate::client_certificate::ClientCertificate;
@@ -35,9 +35,10 @@ use jeton_proto::issuance::Rule;
 use jeton_proto::wire::error_response::{ErrorCode, MAX_ERROR_TEXT_BYTES, printable};
 use jeton_proto::wire::token_request::TokenRequest;
 use std::borrow::Cow;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -151,12 +152,16 @@ impl<E: TokenEndpoint> Face<E> {
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error,
     {
-        self.answer_and_tell(request, peer).await.0
+        let (head, body) = request.into_parts();
+        let body = pin!(body);
+        self.answer_and_tell(&head, body, peer).await.0
     }
 
+    /// The same for a request in its parts, which are not moved: what waits for a request is kept small.
     pub(crate) async fn answer_and_tell<B>(
         &self,
-        request: Request<B>,
+        head: &Parts,
+        body: Pin<&mut B>,
         peer: SocketAddr,
     ) -> (Answer, BodyOutcome)
     where
@@ -164,32 +169,35 @@ impl<E: TokenEndpoint> Face<E> {
         B::Error: std::error::Error,
     {
         let asked = Asked::new(peer, self.request_ids.next());
-        let (mut answer, body) = self.answer_to(request, &asked).await;
+        let (mut answer, body) = self.answer_to(head, body, &asked).await;
         asked.id.write_to(&mut answer);
         (answer, body)
     }
 
-    async fn answer_to<B>(&self, request: Request<B>, asked: &Asked) -> (Answer, BodyOutcome)
+    async fn answer_to<B>(&self, head: &Parts, body: Pin<&mut B>, asked: &Asked) -> (Answer, BodyOutcome)
     where
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error,
     {
-        let route = self.documents.route(request.uri().path());
-        let readable = matches!(*request.method(), Method::GET | Method::HEAD);
-        let unread = if request.body().is_end_stream() { BodyOutcome::Read } else { BodyOutcome::Refused };
-        if let Err(reason) = head::check(&request) {
+        let route = self.documents.route(head.uri.path());
+        let readable = matches!(head.method, Method::GET | Method::HEAD);
+        let unread = if body.is_end_stream() { BodyOutcome::Read } else { BodyOutcome::Refused };
+        if let Err(reason) = head::check(head.version, &head.headers) {
             return (self.refused_head(route, reason, asked), unread);
         }
         let answer = match route {
-            Some(Route::Token) if request.method() == Method::POST => {
-                return self.token(request, asked).await;
+            Some(Route::Token) if head.method == Method::POST => {
+                return self.token(head, body, asked).await;
             }
             Some(Route::Token) => self.token_method_not_allowed(asked),
-            Some(Route::Inquiry(inquiry)) => return self.inquire(inquiry, request, asked).await,
+            // Boxed, as the next one is: a token request need not have the room that they need.
+            Some(Route::Inquiry(inquiry)) => {
+                return Box::pin(self.inquire(inquiry, head, body, asked)).await;
+            }
             Some(_) if !readable => reply::read_method_not_allowed(),
             Some(Route::Metadata) => self.documents.metadata(),
-            Some(Route::Jwks) => self.documents.jwks(request.headers()),
-            Some(Route::Revocations) => self.revocations(request.uri().query(), request.headers()).await,
+            Some(Route::Jwks) => self.documents.jwks(&head.headers),
+            Some(Route::Revocations) => Box::pin(self.revocations(head.uri.query(), &head.headers)).await,
             Some(Route::Description) => Documents::description(),
             Some(Route::Live) => reply::health(StatusCode::OK),
             Some(Route::Ready) => reply::health(self.readiness()),
@@ -198,12 +206,11 @@ impl<E: TokenEndpoint> Face<E> {
         (answer, unread)
     }
 
-    async fn token<B>(&self, request: Request<B>, asked: &Asked) -> (Answer, BodyOutcome)
+    async fn token<B>(&self, head: &Parts, body: Pin<&mut B>, asked: &Asked) -> (Answer, BodyOutcome)
     where
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error,
     {
-        let (head, body) = request.into_parts();
         let body = match self.read(body).await {
             Ok(body) => body,
             Err(refused) => {
@@ -211,8 +218,8 @@ impl<E: TokenEndpoint> Face<E> {
                 return (refused.finish(answer), BodyOutcome::Refused);
             }
         };
-        let caught = catch_panic(self.token_for(&head, &body, asked)).await;
-        let answer = caught.unwrap_or_else(|Panicked| {
+        let answering = pin!(self.token_for(head, &body, asked));
+        let answer = catch_panic(answering).await.unwrap_or_else(|Panicked| {
             let refusal = TokenRefusal::server_error("a panic while the request was answered");
             self.refuse(&refusal, Caller::default(), asked)
         });
@@ -247,17 +254,18 @@ impl<E: TokenEndpoint> Face<E> {
         let call = TokenCall { request: &request, credential: &credential, peer: asked.peer, certificate };
         let caller = Caller::of(&request, &credential);
         match self.endpoint.answer(call).await {
-            Ok(issued) => self.grant(&issued, asked),
+            Ok(issued) => self.grant(issued, asked),
             Err(refusal) => self.refuse(&refusal, caller, asked),
         }
     }
 
-    fn grant(&self, issued: &IssuedToken, asked: &Asked) -> Answer {
+    fn grant(&self, issued: IssuedToken, asked: &Asked) -> Answer {
         self.counters.count_granted();
         let took = asked.elapsed();
         self.metrics.count_granted(Some(issued.authentication.method), took);
         let client_id = shown(&issued.authentication.client_id);
-        tracing::info!(
+        // The audit log has each of them; a line in this log too would cost as much as a good part of the token.
+        tracing::debug!(
             client_id = &*client_id,
             method = issued.authentication.method.as_str(),
             credential = issued.authentication.credential.as_deref(),
@@ -269,7 +277,7 @@ impl<E: TokenEndpoint> Face<E> {
         );
         if let Some(audit) = &self.audit {
             let record = audit.record(Event::TokenGranted);
-            audit.add(&asked.granted(record, issued, &client_id, took));
+            audit.add(&asked.granted(record, &issued, &client_id, took));
         }
         reply::token(issued)
     }
@@ -363,7 +371,13 @@ impl<E: TokenEndpoint> Face<E> {
         B: Body<Data = Bytes>,
         B::Error: std::error::Error,
     {
-        let in_time = tokio::time::timeout(self.limits.body_timeout, self.collect(body)).await;
+        let mut collecting = pin!(self.collect(body));
+        // Nearly every body came with its head, and needs no timer.
+        let here = poll_fn(|context| Poll::Ready(collecting.as_mut().poll(context))).await;
+        if let Poll::Ready(body) = here {
+            return body;
+        }
+        let in_time = tokio::time::timeout(self.limits.body_timeout, collecting).await;
         in_time.unwrap_or(Err(RefusedBody::Slow))
     }
 
@@ -440,7 +454,7 @@ struct Panicked;
 /// What `future` gives, unless it panics: a request that hits a fault must not take its neighbours down.
 async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
     let mut future = pin!(future);
-    std::future::poll_fn(|context| {
+    poll_fn(|context| {
         // After a panic the future is never polled again, so no state that was left half changed is seen.
         match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
             Ok(Poll::Pending) => Poll::Pending,

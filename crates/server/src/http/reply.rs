@@ -8,25 +8,54 @@ use http::header::{
 };
 use http::{Response, StatusCode};
 use http_body_util::Full;
-use jeton_proto::secret::wiped_bytes;
+use jeton_proto::secret::{Secret, wiped_bytes};
 use jeton_proto::wire::error_response::ErrorCode;
 
-/// A token (RFC 6749 §5.1).
-pub(super) fn token(issued: &IssuedToken) -> Answer {
-    let access_token = issued.access_token.expose();
+/// What stands around a token.
+const BEFORE_TOKEN: &str = "{\"access_token\":\"";
+const BEHIND_TOKEN: &[u8] = b"\",\"token_type\":\"Bearer\",\"expires_in\":";
+const BEFORE_SCOPE: &[u8] = b",\"scope\":";
+
+/// How long an answer is beside its token. A token that has so much room is not copied for the answer.
+pub(crate) const fn bytes_beside_token(scope: Option<&str>) -> usize {
+    let longest_number_bytes = 20;
+    let fixed_bytes = BEFORE_TOKEN.len() + BEHIND_TOKEN.len() + longest_number_bytes + 1;
+    match scope {
+        Some(scope) => fixed_bytes + BEFORE_SCOPE.len() + scope.len() + 2,
+        None => fixed_bytes,
+    }
+}
+
+/// A token (RFC 6749 §5.1). The answer is written around the token where it lies, and is wiped in its place.
+pub(super) fn token(issued: IssuedToken) -> Answer {
     let scope = issued.scope.as_deref().filter(|scope| !scope.is_empty());
-    // Room for all of it: the body holds the token, and is wiped only where it lies last.
-    let mut json = Vec::with_capacity(access_token.len() + scope.map_or(0, str::len) + 128);
-    json.extend_from_slice(b"{\"access_token\":");
-    push_text(&mut json, access_token);
-    json.extend_from_slice(b",\"token_type\":\"Bearer\",\"expires_in\":");
-    json.extend_from_slice(issued.expires_in.as_secs().to_string().as_bytes());
+    let room_bytes = bytes_beside_token(scope);
+    let mut json = with_room(issued.access_token, room_bytes);
+    json.insert_str(0, BEFORE_TOKEN);
+    let mut json = json.into_bytes();
+    json.extend_from_slice(BEHIND_TOKEN);
+    push_number(&mut json, issued.expires_in.as_secs());
     if let Some(scope) = scope {
-        json.extend_from_slice(b",\"scope\":");
+        json.extend_from_slice(BEFORE_SCOPE);
         push_text(&mut json, scope);
     }
     json.push(b'}');
     uncached(StatusCode::OK, wiped_bytes(json))
+}
+
+/// A token as it stands between the quotes of a JSON string, with so much room behind it that it need not move.
+fn with_room(token: Secret<String>, room_bytes: usize) -> String {
+    let text = token.expose();
+    if is_plain(text) && text.capacity() - text.len() >= room_bytes {
+        return token.into_exposed();
+    }
+    // Of a token that is none of ours. Six bytes are the longest escape of one.
+    let mut json = Vec::with_capacity(6 * text.len() + 2 + room_bytes);
+    push_text(&mut json, text);
+    let mut json = String::from_utf8(json).unwrap_or_default();
+    json.pop();
+    json.remove(0);
+    json
 }
 
 /// An error (RFC 6749 §5.2).
@@ -131,10 +160,7 @@ fn text(status: StatusCode, text: &'static str) -> Answer {
 
 /// Appends a JSON string. The texts here are all but always plain ASCII; whatever is not goes the long way.
 pub(crate) fn push_text(json: &mut Vec<u8>, text: &str) {
-    // Counting, instead of stopping at the first, is a few instructions for 32 bytes, and a token has hundreds.
-    let special =
-        text.bytes().filter(|byte| !matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')).count();
-    if special == 0 {
+    if is_plain(text) {
         json.push(b'"');
         json.extend_from_slice(text.as_bytes());
         json.push(b'"');
@@ -143,9 +169,80 @@ pub(crate) fn push_text(json: &mut Vec<u8>, text: &str) {
     }
 }
 
+/// Whether a JSON string of the text has no escape. All bytes are looked at, many at once, instead of stopping at the first that is
+/// not plain: there seldom is one.
+fn is_plain(text: &str) -> bool {
+    let special = |byte: u8| !matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~');
+    !text.bytes().fold(false, |found, byte| found | special(byte))
+}
+
+/// Appends a number in decimal digits.
+pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; 20];
+    let mut begin = digits.len();
+    let mut rest = number;
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        (rest, begin) = (rest / 10, at);
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(begin..).unwrap_or_default());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endpoint::Authentication;
+    use http_body_util::BodyExt as _;
+    use jeton_proto::wire::client_auth::ClientAuthMethod;
+    use std::time::Duration;
+
+    #[test]
+    fn numbers_are_written_in_decimal_digits() {
+        for number in [0, 7, 10, 3_600, 4_294_967_296, u64::MAX] {
+            let mut out = b"x".to_vec();
+            push_number(&mut out, number);
+            assert_eq!(out, format!("x{number}").into_bytes());
+        }
+    }
+
+    async fn answered(token: &str, room_bytes: usize, scope: Option<&str>) -> (bool, serde_json::Value) {
+        let mut text = String::with_capacity(token.len() + room_bytes);
+        text.push_str(token);
+        let begin = text.as_ptr();
+        let issued = IssuedToken {
+            access_token: Secret::new(text),
+            expires_in: Duration::from_secs(60),
+            scope: scope.map(str::to_owned),
+            audience: String::new(),
+            jwt_id: String::new(),
+            authentication: Authentication {
+                client_id: "worker".to_owned(),
+                method: ClientAuthMethod::ClientSecretBasic,
+                credential: None,
+            },
+        };
+        let body = super::token(issued).into_body().collect().await.unwrap().to_bytes();
+        (body.as_ptr() == begin, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_token_is_answered_where_it_lies_when_there_is_room() {
+        for (token, scope, room_bytes, in_its_place) in [
+            ("ey.token", Some("orders:read \"\\"), 200, true),
+            ("ey.token", Some("read"), bytes_beside_token(Some("read")), true),
+            ("ey.token", None, bytes_beside_token(None), true),
+            ("ey.token", Some("read"), bytes_beside_token(Some("read")) - 1, false),
+            ("a\"b\u{1}\u{7f}é", None, 200, false),
+        ] {
+            let (same, json) = answered(token, room_bytes, scope).await;
+            assert_eq!((same, &json["access_token"]), (in_its_place, &token.into()));
+            assert_eq!((&json["expires_in"], &json["token_type"]), (&60.into(), &"Bearer".into()));
+            assert_eq!(json.get("scope").and_then(serde_json::Value::as_str), scope);
+        }
+    }
 
     #[test]
     fn texts_are_escaped_as_json_wants_it() {

@@ -11,9 +11,6 @@ use std::time::Duration;
 /// How many tokens are kept at most.
 const MAX_TOKENS: usize = 1024;
 
-/// The `jti` of a token.
-pub(crate) type JwtId = [u8; 22];
-
 /// All that makes one token as good as another: who gets it for what proof, what it grants, and what it is signed with.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct TokenKind {
@@ -41,23 +38,23 @@ pub(crate) struct KeptTokens(Mutex<HashMap<TokenKind, KeptToken>>);
 #[derive(Debug)]
 struct KeptToken {
     access_token: Secret<String>,
-    jwt_id: JwtId,
+    jwt_id: String,
     issued_at: Timestamp,
     lifetime: Duration,
 }
 
 impl KeptTokens {
     /// The token of this kind and what is left of its life, which is more than half of it.
-    pub(crate) fn get(&self, kind: &TokenKind, now: Timestamp) -> Option<(Secret<String>, JwtId, Duration)> {
+    pub(crate) fn get(&self, kind: &TokenKind, now: Timestamp) -> Option<(Secret<String>, String, Duration)> {
         let tokens = locked(&self.0);
         let kept = tokens.get(kind)?;
         let left = kept.left(now)?;
-        Some((kept.access_token.clone(), kept.jwt_id, Duration::from_secs(left.as_secs())))
+        Some((kept.access_token.clone(), kept.jwt_id.clone(), Duration::from_secs(left.as_secs())))
     }
 
     /// Keeps a token in place of the one of its kind. When there is no room, even without those that are no good any
     /// more, it is not kept.
-    pub(crate) fn keep(&self, kind: TokenKind, token: &Secret<String>, jwt_id: JwtId, issued_at: Timestamp) {
+    pub(crate) fn keep(&self, kind: TokenKind, token: &Secret<String>, jwt_id: &str, issued_at: Timestamp) {
         let mut tokens = locked(&self.0);
         if tokens.len() >= MAX_TOKENS && !tokens.contains_key(&kind) {
             tokens.retain(|_, kept| kept.left(issued_at).is_some());
@@ -66,7 +63,10 @@ impl KeptTokens {
             }
         }
         let lifetime = kind.lifetime;
-        tokens.insert(kind, KeptToken { access_token: token.clone(), jwt_id, issued_at, lifetime });
+        tokens.insert(
+            kind,
+            KeptToken { access_token: token.clone(), jwt_id: jwt_id.to_owned(), issued_at, lifetime },
+        );
     }
 
     /// Forgets the tokens of a client that was changed, disabled or removed.
@@ -76,7 +76,7 @@ impl KeptTokens {
 
     /// Forgets a token that was revoked.
     pub(crate) fn forget_token(&self, jwt_id: &str) {
-        locked(&self.0).retain(|_, kept| kept.jwt_id.as_slice() != jwt_id.as_bytes());
+        locked(&self.0).retain(|_, kept| kept.jwt_id != jwt_id);
     }
 
     /// Forgets all of them, where nobody knows which clients were changed.
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn a_token_is_had_again_during_the_first_half_of_its_life() {
         let kept = KeptTokens::default();
-        kept.keep(kind("worker"), &Secret::from("token"), *b"0123456789012345678901", NOW);
+        kept.keep(kind("worker"), &Secret::from("token"), "0123456789012345678901", NOW);
         let left = |millis| {
             let now = NOW.saturating_add(Duration::from_millis(millis));
             kept.get(&kind("worker"), now).map(|(token, _, left)| (token.expose().clone(), left.as_secs()))
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn nothing_may_differ() {
         let kept = KeptTokens::default();
-        kept.keep(kind("worker"), &Secret::from("token"), *b"0123456789012345678901", NOW);
+        kept.keep(kind("worker"), &Secret::from("token"), "0123456789012345678901", NOW);
         for other in [
             kind("other"),
             TokenKind { scope: "a".to_owned(), ..kind("worker") },
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn what_was_revoked_or_changed_is_forgotten() {
         let kept = KeptTokens::default();
-        let jwt_ids = [*b"a123456789012345678901", *b"b123456789012345678901"];
+        let jwt_ids = ["a123456789012345678901", "b123456789012345678901"];
         for (client_id, jwt_id) in ["one", "two"].into_iter().zip(jwt_ids) {
             kept.keep(kind(client_id), &Secret::from(client_id), jwt_id, NOW);
         }
@@ -164,11 +164,11 @@ mod tests {
     fn t41_no_more_tokens_are_kept_than_there_is_room_for() {
         let kept = KeptTokens::default();
         for client in 0..2 * MAX_TOKENS {
-            kept.keep(kind(&client.to_string()), &Secret::from("token"), [b'j'; 22], NOW);
+            kept.keep(kind(&client.to_string()), &Secret::from("token"), "j", NOW);
         }
         assert_eq!(kept.len(), MAX_TOKENS);
         let later = NOW.saturating_add(Duration::from_secs(60));
-        kept.keep(kind("late"), &Secret::from("token"), [b'k'; 22], later);
+        kept.keep(kind("late"), &Secret::from("token"), "k", later);
         assert_eq!(kept.len(), 1, "those past the half of their life make room");
     }
 }

@@ -9,7 +9,7 @@ mod per_call;
 mod settings;
 mod source;
 
-pub(crate) use kept_tokens::{JwtId, KeptTokens, TokenKind};
+pub(crate) use kept_tokens::{KeptTokens, TokenKind};
 pub(crate) use per_call::{Minting, PerCall};
 pub use settings::{InvalidRequestRate, MintPerCall, RequestRate, Throttling};
 pub(crate) use source::Source;
