@@ -5,6 +5,7 @@
 use jeton_proto::secret::Secret;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -175,6 +176,42 @@ impl Postgres {
         Frozen(all)
     }
 
+    /// The server takes no changes any more, or does again, and closes no connection for that.
+    pub(crate) fn set_read_only(&self, read_only: bool) {
+        // Whoever changes that is held by it too.
+        let on = if read_only { "on" } else { "off" };
+        for statement in
+            [&format!("ALTER SYSTEM SET default_transaction_read_only = {on}"), "SELECT pg_reload_conf()"]
+        {
+            self.sql(statement);
+        }
+        let patience = Instant::now() + PATIENCE;
+        while self.sql("SHOW default_transaction_read_only") != on {
+            assert!(Instant::now() < patience, "the setting is not taken over");
+            thread::sleep(POLL_PAUSE);
+        }
+    }
+
+    /// A disk of its own for the records and the used assertions of jeton, which can be filled. The tables must be there.
+    pub(crate) fn small_disk(&self) -> SmallDisk {
+        let disk = SmallDisk { place: self.dir.path().join("disk") };
+        fs::create_dir(&disk.place).unwrap();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(&disk.place).status();
+        assert!(mounted.unwrap().success(), "a small file system cannot be mounted: this wants root");
+        let tables = disk.place.join("tables");
+        fs::create_dir(&tables).unwrap();
+        if let Some((user, group)) = other_user() {
+            chown(&tables, Some(user), Some(group)).unwrap();
+        }
+        self.sql(&format!("CREATE TABLESPACE small LOCATION '{}'", tables.display()));
+        for table in ["record", "spent_assertion"] {
+            self.sql(&format!("ALTER TABLE jeton.{table} SET TABLESPACE small"));
+            self.sql(&format!("ALTER INDEX jeton.{table}_pkey SET TABLESPACE small"));
+        }
+        disk
+    }
+
     fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
@@ -210,6 +247,29 @@ impl Drop for Frozen {
         for pid in &self.0 {
             let _ended = kill_process(*pid, Signal::CONT);
         }
+    }
+}
+
+/// A disk of a server, which is taken away when this is dropped.
+pub(crate) struct SmallDisk {
+    place: PathBuf,
+}
+
+impl SmallDisk {
+    /// Leaves no room on it. Pages that are there have some still.
+    pub(crate) fn fill(&self) {
+        let mut ballast = fs::File::create(self.place.join("ballast")).unwrap();
+        while ballast.write_all(&[0; 4096]).is_ok() {}
+    }
+
+    pub(crate) fn make_room(&self) {
+        fs::remove_file(self.place.join("ballast")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _gone = Command::new("umount").arg("-l").arg(&self.place).status();
     }
 }
 

@@ -18,6 +18,7 @@ mod audit;
 mod changes;
 mod connections;
 mod crowds;
+mod database_disks;
 mod descriptions;
 mod exports;
 mod foreign_clients;

@@ -16,6 +16,8 @@ const MIGRATION_TIMEOUT: Duration = Duration::from_secs(60);
 /// After how much silence a connection is tried before it is used.
 const TRIED_AFTER: Duration = Duration::from_secs(1);
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often one that can be written is looked for, beside one that cannot.
+const WRITABLE_SOUGHT_EVERY: Duration = Duration::from_secs(2);
 
 /// Bounds inside of the database, a little less than those outside of it: what is given up here is given up there.
 ///
@@ -63,9 +65,24 @@ impl Connector {
                 Expectation::Anything => schema::migrate(&mut client).await?,
             }
             client.batch_execute(SESSION).await?;
-            Ok(Session { client, used_at: Instant::now() })
+            Ok(Session { client, used_at: Instant::now(), read_only: None })
         });
         within_time(within, opening).await
+    }
+
+    /// `session`, or a new one in the place of one that is of no use any more, or that takes no changes while another one does.
+    pub(super) async fn renewed(&self, session: Option<Session>) -> Result<Session, Fault> {
+        let checked = match session {
+            Some(session) => session.checked().await,
+            None => None,
+        };
+        match checked {
+            Some(session) if session.read_only.is_some_and(|at| at <= Instant::now()) => {
+                Ok(self.session().await.unwrap_or_else(|_none| session.sought()))
+            }
+            Some(session) => Ok(session),
+            None => self.session().await,
+        }
     }
 
     /// A bare connection, whose other half is to be polled.
@@ -100,11 +117,13 @@ enum Expectation {
 pub(super) struct Session {
     pub(super) client: Client,
     used_at: Instant,
+    /// It takes no changes, and at this time one is looked for that does.
+    read_only: Option<Instant>,
 }
 
 impl Session {
     /// The session, if it can still be used. One that was silent for a while is tried: its other end may be gone without a word.
-    pub(super) async fn checked(self) -> Option<Self> {
+    async fn checked(self) -> Option<Self> {
         if self.client.is_closed() {
             return None;
         }
@@ -113,6 +132,22 @@ impl Session {
         }
         let trial = timeout(TRIAL_TIMEOUT, self.client.check_connection()).await;
         matches!(trial, Ok(Ok(()))).then_some(self)
+    }
+
+    /// It was found to take no changes. What was a primary may be a standby by now, with another one in its place: whoever goes on
+    /// reading there may never hear of what is written.
+    pub(super) fn found_read_only(&mut self) {
+        self.read_only.get_or_insert_with(Instant::now);
+    }
+
+    /// It takes changes after all.
+    pub(super) fn found_writable(&mut self) {
+        self.read_only = None;
+    }
+
+    /// None was found that can be written.
+    fn sought(self) -> Self {
+        Self { read_only: Instant::now().checked_add(WRITABLE_SOUGHT_EVERY), ..self }
     }
 
     /// The session after it was used without a time-out, if it can be used again.

@@ -24,6 +24,8 @@ pub(super) enum FaultKind {
     Passing,
     /// There was no answer in time, and the next question over the same connection is to get none either.
     Silent,
+    /// It takes no changes, and another one of the hosts may be the one that does.
+    ReadOnly,
     /// Somebody has to change something first.
     Standing,
     /// The schema is of this version, which a newer program has made.
@@ -38,6 +40,8 @@ struct Said(String);
 const UNREACHABLE: &str =
     "cannot be reached; see that PostgreSQL runs there and that nothing is in between, and try again";
 const SILENT: &str = "does not answer in time; see what PostgreSQL does there and try again";
+const READ_ONLY: &str = "is read only, as a standby is, or as one whose disk was full; name the primary or all hosts of the cluster, or make it \
+                         writable, and try again";
 const GONE: &str =
     "is not there any more; restore it from a backup, or start the server anew to begin with an empty one";
 
@@ -95,6 +99,11 @@ impl Fault {
         matches!(self.kind, FaultKind::Silent)
     }
 
+    /// Whether the database takes no changes.
+    pub(super) fn is_read_only(&self) -> bool {
+        matches!(self.kind, FaultKind::ReadOnly)
+    }
+
     /// What is told of it.
     pub(super) fn error(self, place: &str) -> StoreError {
         let place = format!("in {place}");
@@ -102,7 +111,7 @@ impl Fault {
             FaultKind::NewerSchema(version) => {
                 StoreError::NewerSchema { place, version, known: super::schema::VERSION }
             }
-            FaultKind::Passing | FaultKind::Silent | FaultKind::Standing => {
+            FaultKind::Passing | FaultKind::Silent | FaultKind::ReadOnly | FaultKind::Standing => {
                 StoreError::Database { place, advice: self.advice, source: Box::new(self.said) }
             }
         }
@@ -119,6 +128,10 @@ impl From<tokio_postgres::Error> for Fault {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(said) = error.as_db_error() else {
             let text = with_sources(&error);
+            // Of all hosts none can be written. The library says so by this text alone.
+            if text.contains("does not allow writes") {
+                return Self::new(FaultKind::ReadOnly, READ_ONLY, &text);
+            }
             // Whoever shows a certificate that does not hold will not show another one by itself.
             if text.contains("invalid peer certificate") {
                 let advice = "cannot be reached: its certificate is not good for that name, or of an authority that is not trusted; \
@@ -148,7 +161,7 @@ fn with_sources(error: &dyn Error) -> String {
 }
 
 fn advice(code: &SqlState) -> (FaultKind, &'static str) {
-    use FaultKind::{Passing, Standing};
+    use FaultKind::{Passing, ReadOnly, Standing};
     match code.code() {
         "28P01" | "28000" => (
             Standing,
@@ -166,7 +179,7 @@ fn advice(code: &SqlState) -> (FaultKind, &'static str) {
         "55P03" | "57014" | "25P03" => {
             (Passing, "is held by another program for more than 5 seconds; end that program or try again")
         }
-        "25006" => (Passing, "is read only, as a standby is; name the primary, or all hosts of the cluster"),
+        "25006" => (ReadOnly, READ_ONLY),
         _ => (Passing, "cannot be used: PostgreSQL refuses; see its log"),
     }
 }

@@ -23,7 +23,7 @@ use connector::{Session, within_time};
 use fault::Fault;
 use jeton_proto::time::Timestamp;
 use pause::{Pause, jitter};
-use statements::{Failed, Incarnation};
+use statements::{Failed, Incarnation, Taking};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,21 +77,16 @@ impl PostgresStore {
         let (session, result) = self
             .database
             .wait(async move {
-                let checked = match before {
-                    Some(session) => session.checked().await,
-                    None => None,
-                };
-                let session = match checked {
-                    Some(session) => Ok(session),
-                    None => connector.session().await,
-                };
-                match session {
+                match connector.renewed(before).await {
                     Err(fault) => (None, Err(Failed::Fault(fault))),
                     Ok(mut session) => {
                         let work = work(&mut session.client);
                         let result = tokio::time::timeout(limit, work).await;
                         let result = result.unwrap_or_else(|_elapsed| Err(Fault::silent().into()));
                         let is_silent = matches!(&result, Err(Failed::Fault(fault)) if fault.is_silent());
+                        if matches!(&result, Err(Failed::Fault(fault)) if fault.is_read_only()) {
+                            session.found_read_only();
+                        }
                         (if is_silent { None } else { session.used() }, result)
                     }
                 }
@@ -131,7 +126,7 @@ fn ended() -> Fault {
 impl Store for PostgresStore {
     fn changes(&mut self, after: ChangeNumber) -> Result<Changes, StoreError> {
         let known = self.incarnation;
-        let (incarnation, changes) = self.ask(READ_TIMEOUT, move |client| {
+        let (counter, changes) = self.ask(READ_TIMEOUT, move |client| {
             Box::pin(async move {
                 let counter = within_time(LOOK_TIMEOUT, statements::counter(client)).await?;
                 // Another database in its place has numbers of its own.
@@ -141,12 +136,18 @@ impl Store for PostgresStore {
                     ChangeNumber(0)
                 };
                 if let Some(nothing) = counter.nothing_since(after) {
-                    return Ok((counter.incarnation, nothing));
+                    return Ok((counter, nothing));
                 }
                 Ok(statements::changes(client, after, counter.incarnation).await?)
             })
         })?;
-        self.incarnation = Some(incarnation);
+        self.incarnation = Some(counter.incarnation);
+        if let Some(session) = &mut self.session {
+            match counter.taking {
+                Taking::Changes => session.found_writable(),
+                Taking::Nothing => session.found_read_only(),
+            }
+        }
         Ok(changes)
     }
 

@@ -31,7 +31,7 @@ impl Pause {
     pub(super) fn failed(&mut self, fault: Fault, jitter: f64, now: Instant) {
         let bound = SHORTEST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
         let bound = match fault.kind {
-            FaultKind::Passing | FaultKind::Silent => bound,
+            FaultKind::Passing | FaultKind::Silent | FaultKind::ReadOnly => bound,
             FaultKind::Standing | FaultKind::NewerSchema(_) => STANDING,
         };
         self.failures = self.failures.saturating_add(1);

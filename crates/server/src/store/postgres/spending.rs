@@ -100,6 +100,7 @@ impl PostgresSpending {
             shared: Arc::clone(&shared),
             clock,
             pause: Pause::default(),
+            taking: Taking::Yes,
             purge_at: Instant::now(),
         };
         let task = database.spawn(front.serve(asked)).ok_or_else(|| database.error(ended()))?;
@@ -167,7 +168,16 @@ struct Front {
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
     pause: Pause,
+    taking: Taking,
     purge_at: Instant,
+}
+
+/// Whether the database takes what was spent. One that is reached may refuse it all the same: its disk is full, or read-only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taking {
+    Yes,
+    /// That was told, and pauses grow until something is written.
+    No,
 }
 
 /// The way to the database.
@@ -214,6 +224,7 @@ impl Front {
             batch.iter().map(|asked| (asked.key, asked.usable_until)).collect();
         match within_time(STATEMENT_TIMEOUT, insert(&session.client, &rows)).await {
             Ok(mut first) => {
+                self.written();
                 for asked in batch {
                     // Of several here with one key the first one.
                     let spent = if first.remove(&asked.key) { Spent::First } else { Spent::Again };
@@ -226,25 +237,33 @@ impl Front {
 
     fn connected(&mut self, connected: Result<Session, Fault>) {
         match connected {
-            Ok(session) => {
-                self.pause.over();
-                self.link = Link::Ready(session);
-                let alone = self.shared.to_write_up().len();
-                tracing::info!(
-                    alone,
-                    "the database of used assertions is back; what was used here alone is written up"
-                );
-            }
+            Ok(session) => self.link = Link::Ready(session),
             Err(fault) => self.failed(fault),
+        }
+    }
+
+    /// The database has taken something, or there is nothing for it to take.
+    fn written(&mut self) {
+        if self.taking == Taking::No {
+            self.taking = Taking::Yes;
+            self.pause.over();
+            let alone = self.shared.to_write_up().len();
+            tracing::info!(
+                alone,
+                "the database of used assertions is back; what was used here alone is written up"
+            );
         }
     }
 
     /// The database was there before.
     fn lost(&mut self, fault: Fault) {
-        tracing::warn!(
-            %fault,
-            "used assertions are kept by this instance alone until the database is back: each is good once here"
-        );
+        if self.taking == Taking::Yes {
+            self.taking = Taking::No;
+            tracing::warn!(
+                %fault,
+                "used assertions are kept by this instance alone until the database is back: each is good once here"
+            );
+        }
         self.failed(fault);
     }
 
@@ -284,6 +303,8 @@ impl Front {
                 Ok(_) => self.purge_at = Instant::now() + PURGE_INTERVAL.mul_f64(0.5 + jitter()),
                 Err(fault) => self.lost(fault),
             }
+        } else {
+            self.written();
         }
     }
 

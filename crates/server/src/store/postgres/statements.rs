@@ -41,10 +41,19 @@ pub(super) struct Incarnation {
     server_started_at_us: i64,
 }
 
+/// Whether a database takes changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taking {
+    Changes,
+    /// It is a standby, or was made read-only.
+    Nothing,
+}
+
 /// The counter as it stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counter {
     pub(super) incarnation: Incarnation,
+    pub(super) taking: Taking,
     change: u64,
     purged: u64,
 }
@@ -72,13 +81,15 @@ impl Counter {
 }
 
 const COUNTER: &str = "
-    SELECT tableoid, (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint, change, purged
+    SELECT tableoid, (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint, change, purged,
+           pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean
     FROM jeton.counter";
 
 pub(super) async fn counter(client: &Client) -> Result<Counter, Fault> {
     let row = client.query_typed_one(COUNTER, &[]).await?;
     Ok(Counter {
         incarnation: Incarnation { table: row.try_get(0)?, server_started_at_us: row.try_get(1)? },
+        taking: if row.try_get(4)? { Taking::Nothing } else { Taking::Changes },
         change: unsigned(row.try_get(2)?),
         purged: unsigned(row.try_get(3)?),
     })
@@ -89,7 +100,7 @@ pub(super) async fn changes(
     client: &mut Client,
     after: ChangeNumber,
     expected: Incarnation,
-) -> Result<(Incarnation, Changes), Fault> {
+) -> Result<(Counter, Changes), Fault> {
     let transaction = client
         .build_transaction()
         .isolation_level(IsolationLevel::RepeatableRead)
@@ -113,7 +124,7 @@ pub(super) async fn changes(
     for row in &rows {
         records.extend(read_record(row)?);
     }
-    Ok((counter.incarnation, Changes { through: ChangeNumber(counter.change), extent, records }))
+    Ok((counter, Changes { through: ChangeNumber(counter.change), extent, records }))
 }
 
 pub(super) async fn record(client: &Client, kind: Kind, id: &str) -> Result<Option<Record>, Fault> {

@@ -154,6 +154,50 @@ fn another_database_in_its_place_is_read_whole() {
     assert_eq!(postgres.sql("SELECT to_regnamespace('jeton') IS NULL"), "t", "what is gone is not made anew");
 }
 
+#[test]
+fn a_primary_that_became_read_only_is_left_for_the_one_that_takes_changes() {
+    let (old, new) = (Postgres::start(), Postgres::start());
+    let host = |postgres: &Postgres| postgres.url().split(['@', '/']).nth(3).unwrap().to_owned();
+    let url = format!("postgresql://jeton@{},{}/jeton", host(&old), host(&new));
+    let both = PostgresSettings { url, ..settings(&old) };
+    let mut at_new = PostgresStore::open(&database(&settings(&new))).unwrap();
+    at_new.commit(&[write("new", "1")], NOW).unwrap();
+    let mut reader = PostgresStore::open(&database(&both)).unwrap();
+    let mut writer = PostgresStore::open(&database(&both)).unwrap();
+    let seen = writer.commit(&[write("old", "1")], NOW).unwrap();
+    assert_eq!(reader.changes(ChangeNumber(0)).unwrap().records[0].id, "old");
+    // As whoever makes a standby the primary does, so that nobody writes where it is lost.
+    old.set_read_only(true);
+    let refused = told(&writer.commit(&[write("lost", "1")], NOW).unwrap_err());
+    assert!(refused.contains("is read only, as a standby is") && refused.contains("25006"), "{refused}");
+    writer.commit(&[write("kept", "1")], NOW).unwrap();
+    reader.changes(seen).unwrap();
+    let changes = reader.changes(seen).unwrap();
+    let ids: Vec<&str> = changes.records.iter().map(|record| record.id.as_str()).collect();
+    assert_eq!((ids, changes.extent), (vec!["new", "kept"], crate::store::Extent::Everything));
+    assert_eq!(old.sql("SELECT count(*) FROM jeton.record WHERE id <> 'old'"), "0");
+}
+
+#[test]
+fn where_all_is_read_only_reading_goes_on_and_changes_are_refused_until_it_is_not() {
+    let postgres = Postgres::start();
+    let mut store = PostgresStore::open(&database(&settings(&postgres))).unwrap();
+    let seen = store.commit(&[write("a", "1")], NOW).unwrap();
+    postgres.set_read_only(true);
+    for _ in 0..3 {
+        let refused = told(&store.commit(&[write("a", "2")], NOW).unwrap_err());
+        assert!(refused.contains("is read only, as a standby is"), "{refused}");
+        assert_eq!(store.changes(seen).unwrap().records.len(), 0);
+    }
+    assert_eq!(store.record(Kind::Client, "a").unwrap().unwrap().body.as_deref(), Some("1"));
+    let refused = told(&PostgresStore::open(&database(&settings(&postgres))).unwrap_err());
+    assert!(refused.contains("is read only, as a standby is"), "{refused}");
+    assert!(!refused.contains("cannot be reached"), "{refused}");
+    postgres.set_read_only(false);
+    store.commit(&[write("a", "2")], NOW).unwrap();
+    assert_eq!(store.changes(seen).unwrap().records.len(), 1);
+}
+
 #[tokio::test]
 async fn a_store_can_be_used_and_dropped_on_a_thread_that_drives_tasks() {
     let postgres = Postgres::start();

@@ -121,6 +121,35 @@ async fn a_database_that_hangs_costs_a_caller_a_second_at_most_and_only_the_firs
 }
 
 #[tokio::test]
+async fn a_database_that_is_reached_and_takes_nothing_is_left_alone_until_it_does() {
+    let postgres = Postgres::start();
+    let front = front(&postgres);
+    let disk = postgres.small_disk();
+    disk.fill();
+    let until = soon();
+    // Until the pages that are there are full.
+    let mut spent = 0;
+    while front.spend(key(spent), until).await.is_ok() {
+        spent += 1;
+    }
+    let sessions = || -> u32 {
+        let sessions = "SELECT sessions FROM pg_stat_database WHERE datname = 'jeton'";
+        postgres.sql(sessions).parse().unwrap()
+    };
+    let before = sessions();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let connected = sessions() - before;
+    assert!(connected < 12, "it was connected to {connected} times in 2 s");
+    assert_eq!(front.spend(key(spent + 1), until).await, Err(SpendingUnavailable));
+    disk.make_room();
+    let patience = Instant::now() + Duration::from_secs(60);
+    while front.spend(key(spent), until).await != Ok(Spent::Again) {
+        assert!(Instant::now() < patience, "what was spent alone is not written up");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn what_nobody_takes_any_more_is_removed() {
     let postgres = Postgres::start();
     let database = front(&postgres);
