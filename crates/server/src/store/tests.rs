@@ -3,7 +3,8 @@
 use super::postgresql::{self, Postgres};
 use super::*;
 
-const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
+/// A time that has been: a database forgets nothing that is to end later by its own clock.
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_700_000_000);
 
 /// An empty store somewhere, until it is dropped.
 struct Place {

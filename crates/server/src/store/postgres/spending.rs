@@ -7,6 +7,7 @@
 use super::connector::{Connector, Session, within_time};
 use super::fault::Fault;
 use super::pause::{Pause, jitter};
+use super::statements::EARLIER_NOW_MS;
 use super::{Database, ended};
 use crate::spent_assertions::{SharedSpend, SharedSpending, SpentKey};
 use crate::store::{Listening, StoreError};
@@ -357,10 +358,12 @@ async fn insert(client: &Client, rows: &BTreeMap<Key, Timestamp>) -> Result<Hash
     Ok(first)
 }
 
-/// Removes what is refused for its age everywhere. Rows that another instance removes are left to it.
+/// Removes what is refused for its age everywhere, by the clock of the instance and by that of the database. Rows that another instance removes are left to it.
 async fn purge(client: &Client, now: Timestamp) -> Result<i64, Fault> {
-    let end = i64::try_from(now.as_unix_millis()).unwrap_or(i64::MAX);
-    let end = end.saturating_sub(i64::try_from(KEPT_FOR.as_millis()).unwrap_or_default());
+    let now = i64::try_from(now.as_unix_millis()).unwrap_or(i64::MAX);
+    let earlier = format!("SELECT {EARLIER_NOW_MS}");
+    let now: i64 = client.query_typed_one(&earlier, &[(&now, Type::INT8)]).await?.try_get(0)?;
+    let end = now.saturating_sub(i64::try_from(KEPT_FOR.as_millis()).unwrap_or_default());
     let statement = "WITH gone AS (
              DELETE FROM jeton.spent_assertion WHERE key IN (
                  SELECT key FROM jeton.spent_assertion WHERE usable_until_ms <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED

@@ -1,7 +1,9 @@
 use super::*;
+use crate::clock::SystemClock;
 use crate::store::postgresql::{self, Postgres};
 use crate::store::{Expect, StoreLocation};
 use jeton_proto::secret::Secret;
+use jeton_proto::time::Clock as _;
 
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
@@ -196,6 +198,19 @@ fn where_all_is_read_only_reading_goes_on_and_changes_are_refused_until_it_is_no
     postgres.set_read_only(false);
     store.commit(&[write("a", "2")], NOW).unwrap();
     assert_eq!(store.changes(seen).unwrap().records.len(), 1);
+}
+
+#[test]
+fn an_instance_whose_clock_is_ahead_takes_nothing_from_the_others() {
+    let postgres = Postgres::start();
+    let mut store = PostgresStore::open(&database(&settings(&postgres))).unwrap();
+    let now = SystemClock.now();
+    let until = |end| Write { expires_at: Some(end), ..write("x", "1") };
+    let over = Write { id: "over".to_owned(), ..until(now) };
+    let good = Write { id: "good".to_owned(), ..until(now.saturating_add(Duration::from_mins(5))) };
+    store.commit(&[over, good], now).unwrap();
+    store.purge(now.saturating_add(Duration::from_hours(24 * 365))).unwrap();
+    assert_eq!(postgres.sql("SELECT string_agg(id, ' ') FROM jeton.record"), "good");
 }
 
 #[tokio::test]

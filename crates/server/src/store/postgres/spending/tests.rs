@@ -3,12 +3,15 @@ use crate::clock::SystemClock;
 use crate::store::PostgresSettings;
 use crate::store::postgresql::{self, Postgres};
 
-fn front(postgres: &Postgres) -> Arc<PostgresSpending> {
-    let settings = PostgresSettings {
+fn settings(postgres: &Postgres) -> PostgresSettings {
+    PostgresSettings {
         password: Some(Arc::new(postgresql::password())),
         ..PostgresSettings::new(postgres.url())
-    };
-    let database = Arc::new(Database::new(&settings).unwrap());
+    }
+}
+
+fn front(postgres: &Postgres) -> Arc<PostgresSpending> {
+    let database = Arc::new(Database::new(&settings(postgres)).unwrap());
     Arc::new(PostgresSpending::start(&database, Arc::new(SystemClock)).unwrap())
 }
 
@@ -165,4 +168,16 @@ async fn what_nobody_takes_any_more_is_removed() {
         assert!(Instant::now() < patience, "it is not removed");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test]
+async fn t38_an_instance_whose_clock_is_ahead_takes_no_assertion_from_the_others() {
+    let postgres = Postgres::start();
+    let front = front(&postgres);
+    assert_eq!(front.spend(key(1), soon()).await, Ok(Spent::First));
+    let connector = Connector::new(&settings(&postgres)).unwrap();
+    let session = connector.session().await.unwrap();
+    let ahead = SystemClock.now().saturating_add(Duration::from_hours(24));
+    assert_eq!(purge(&session.client, ahead).await.unwrap(), 0);
+    assert_eq!(front.spend(key(1), soon()).await, Ok(Spent::Again));
 }
