@@ -165,7 +165,7 @@ fn a_disk_without_room_leaves_the_registry_as_it_was() {
         shell.env("HOME", home.path()).env("TMPDIR", home.tmp()).current_dir(home.path());
         shell
     };
-    crate::process::finish(limited).failed(5, &["the disk is full or fails; make room and try again"]);
+    crate::process::finish(limited).failed(5, &["its disk is full, read-only or fails"]);
     assert_eq!(ids(&home), ["a"]);
     home.run(&["apply", "clients"]).done();
     assert_eq!(ids(&home).len(), 5001);

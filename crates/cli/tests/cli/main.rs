@@ -27,6 +27,7 @@ mod profile_check;
 mod profiles;
 #[path = "../../../../testdata/foreign/programs.rs"]
 mod programs;
+mod read_only_disk;
 mod revocation;
 mod sandbox;
 mod seclusion;

@@ -10,17 +10,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The issuer is in the tokens, and the port changes with each start.
-const ISSUER: [&str; 2] = ["--issuer", "http://localhost:1"];
+pub(crate) const ISSUER: [&str; 2] = ["--issuer", "http://localhost:1"];
 
 /// Where a server can be reached, and who asks.
 #[derive(Clone)]
-struct Caller {
-    address: String,
+pub(crate) struct Caller {
+    pub(crate) address: String,
     secret: String,
 }
 
 impl Caller {
-    fn of(server: &Server, secret: &str) -> Self {
+    pub(crate) fn of(server: &Server, secret: &str) -> Self {
         let line = server.announcement.lines().find(|line| line.starts_with("listening on")).unwrap();
         let address = line.split_whitespace().nth(2).unwrap().trim_end_matches(',').to_owned();
         Self { address, secret: secret.to_owned() }
@@ -43,23 +43,34 @@ impl Caller {
         Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
     }
 
-    fn token(&self) -> String {
+    /// The status of a path.
+    pub(crate) fn get(&self, path: &str) -> u16 {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn token(&self) -> String {
         let (_, body) = self.post("/oauth/token", "grant_type=client_credentials").unwrap();
         serde_json::from_str::<Value>(&body).unwrap()["access_token"].as_str().unwrap().to_owned()
     }
 
-    fn revoke(&self, token: &str) -> Option<u16> {
+    pub(crate) fn revoke(&self, token: &str) -> Option<u16> {
         self.post("/oauth/revoke", &format!("token={token}")).map(|(status, _)| status)
     }
 
-    fn is_active(&self, token: &str) -> bool {
+    pub(crate) fn is_active(&self, token: &str) -> bool {
         let (status, body) = self.post("/oauth/introspect", &format!("token={token}")).unwrap();
         assert_eq!(status, 200, "{body}");
         serde_json::from_str::<Value>(&body).unwrap()["active"].as_bool().unwrap()
     }
 }
 
-fn add_billing(home: &Home) -> String {
+pub(crate) fn add_billing(home: &Home) -> String {
     home.run(&["client", "add", "billing", "--scope", "a"]).done().trim_end().to_owned()
 }
 

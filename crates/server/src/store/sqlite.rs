@@ -10,13 +10,16 @@ use jeton_proto::time::Timestamp;
 use rusqlite::{
     Connection, ErrorCode, OptionalExtension as _, Row, Transaction, TransactionBehavior, params,
 };
-use schema::FileId;
+use schema::{Access, FileId};
 use std::path::{Path, PathBuf};
 
 /// A connection to the file.
 #[derive(Debug)]
 pub(crate) struct SqliteStore {
-    connection: Connection,
+    connection: Option<Connection>,
+    access: Access,
+    /// What was told last of the access.
+    told: Access,
     path: PathBuf,
     file_id: FileId,
     /// Whether another file came in the place of the one that was read last.
@@ -24,82 +27,136 @@ pub(crate) struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the file in `data_dir`, or makes it.
+    /// Opens the file in `data_dir`, or makes it. On a disk that is read-only, what is there can be read until the disk can be written
+    /// again, and everything from then on.
     pub(crate) fn open(data_dir: &Path) -> Result<Self, StoreError> {
         let path = sqlite_path(data_dir);
-        let connection = schema::open(&path)?;
+        let (connection, access) = schema::open(&path)?;
         // A file that was put in place meanwhile is found to be another one at the first look.
         let file_id = schema::file_id(&path)?.ok_or_else(|| schema::gone(&path))?;
-        Ok(Self { connection, path, file_id, replaced: false })
+        let connection = Some(connection);
+        let mut store = Self { connection, access, told: Access::Writing, path, file_id, replaced: false };
+        store.rest();
+        Ok(store)
     }
 
-    /// Opens the file again when another one is in its place, such as a backup that was restored: the connection would go on with the
-    /// one that nobody sees any more.
-    fn follow_the_file(&mut self) -> Result<(), StoreError> {
+    /// Does `work` over the connection, which is a new one when another file is in the place of the one that was open, such as a
+    /// backup that was restored: the connection would go on with the one that nobody sees any more.
+    fn call<T, E: From<StoreError>>(
+        &mut self,
+        work: impl FnOnce(&mut Connection, &Path) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut connection = self.connected()?;
+        let done = work(&mut connection, &self.path);
+        self.connection = Some(connection);
+        self.rest();
+        done
+    }
+
+    fn connected(&mut self) -> Result<Connection, StoreError> {
         let file_id = schema::file_id(&self.path)?.ok_or_else(|| schema::gone(&self.path))?;
-        if file_id != self.file_id {
-            self.connection = schema::open(&self.path)?;
-            self.file_id = file_id;
-            self.replaced = true;
+        if let Some(connection) = self.connection.take()
+            && file_id == self.file_id
+        {
+            return Ok(connection);
         }
-        Ok(())
+        let (connection, access) = schema::open(&self.path)?;
+        self.replaced |= file_id != self.file_id;
+        (self.file_id, self.access) = (file_id, access);
+        Ok(connection)
     }
 
-    fn database(&self, source: rusqlite::Error) -> StoreError {
-        database(&self.path, source)
+    /// What can only be read is opened for each call: the disk may be writable again, and nothing in this process can write for as long
+    /// as one connection has the file open for reading.
+    fn rest(&mut self) {
+        match self.access {
+            Access::Writing => {}
+            Access::Reading => self.connection = None,
+        }
+    }
+
+    /// Tells of a disk that is read-only, and of its end.
+    fn tell_access(&mut self) {
+        if std::mem::replace(&mut self.told, self.access) == self.access {
+            return;
+        }
+        let path = self.path.display();
+        match self.access {
+            Access::Writing => tracing::info!(%path, "the registry can be written again"),
+            Access::Reading => {
+                tracing::warn!(%path, "the registry is on a disk that is read-only: it is read, and cannot be changed");
+            }
+        }
     }
 }
 
 impl Store for SqliteStore {
     fn changes(&mut self, after: ChangeNumber) -> Result<Changes, StoreError> {
-        self.follow_the_file()?;
+        let connection = self.connected()?;
+        self.connection = Some(connection);
+        self.tell_access();
         let after = if self.replaced { ChangeNumber(0) } else { after };
-        let changes = read_changes(&mut self.connection, after).map_err(|source| self.database(source))?;
+        let changes = self.call(|connection, path| {
+            read_changes(connection, after).map_err(|source| database(path, source))
+        })?;
         self.replaced = false;
         Ok(changes)
     }
 
     fn record(&mut self, kind: Kind, id: &str) -> Result<Option<Record>, StoreError> {
-        self.follow_the_file()?;
         let query = "SELECT kind, id, body, change, expires_at_ms FROM record WHERE kind = ?1 AND id = ?2";
-        let found = self.connection.query_row(query, params![kind.name(), id], read_record).optional();
-        let found = found.map_err(|source| self.database(source))?.flatten();
-        Ok(found.filter(|record| record.body.is_some()))
+        let found = self.call(|connection, path| {
+            let found = connection.query_row(query, params![kind.name(), id], read_record).optional();
+            found.map_err(|source| database(path, source))
+        });
+        Ok(found?.flatten().filter(|record| record.body.is_some()))
     }
 
     fn page(&mut self, kind: Kind, after: &str, limit: usize) -> Result<Vec<Record>, StoreError> {
-        self.follow_the_file()?;
-        read_page(&self.connection, kind, after, limit).map_err(|source| self.database(source))
+        self.call(|connection, path| {
+            read_page(connection, kind, after, limit).map_err(|source| database(path, source))
+        })
     }
 
     fn commit(&mut self, writes: &[Write], now: Timestamp) -> Result<ChangeNumber, CommitError> {
-        self.follow_the_file()?;
-        commit(&mut self.connection, writes, now).map_err(|failed| match failed {
-            Failed::Refused(refused) => refused,
-            Failed::Sqlite(source) => CommitError::Store(database(&self.path, source)),
+        self.call(|connection, path| {
+            commit(connection, writes, now).map_err(|failed| match failed {
+                Failed::Refused(refused) => refused,
+                Failed::Sqlite(source) => CommitError::Store(database(path, source)),
+            })
         })
     }
 
     fn purge(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        purge(&mut self.connection, now).map_err(|source| self.database(source))
+        self.call(|connection, path| purge(connection, now).map_err(|source| database(path, source)))
     }
 
     fn setting(&mut self, name: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
-        (|| {
-            self.connection.execute(
-                "INSERT INTO setting (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-                params![name, value],
-            )?;
-            self.connection.query_row("SELECT value FROM setting WHERE name = ?1", [name], |row| row.get(0))
-        })()
-        .map_err(|source| self.database(source))
+        self.call(|connection, path| {
+            setting(connection, name, value).map_err(|source| database(path, source))
+        })
     }
 
     #[cfg(test)]
     fn limit_pages(&mut self, pages: u32) {
         let pragma = format!("PRAGMA max_page_count = {pages}");
-        self.connection.query_row(&pragma, [], |row| row.get::<_, u32>(0)).unwrap();
+        let connection = self.connection.as_ref().unwrap();
+        connection.query_row(&pragma, [], |row| row.get::<_, u32>(0)).unwrap();
     }
+}
+
+fn setting(connection: &Connection, name: &str, value: &[u8]) -> rusqlite::Result<Vec<u8>> {
+    let kept = || {
+        let query = "SELECT value FROM setting WHERE name = ?1";
+        connection.query_row(query, [name], |row| row.get(0)).optional()
+    };
+    // First of all, since the disk may be read-only.
+    if let Some(kept) = kept()? {
+        return Ok(kept);
+    }
+    let insert = "INSERT INTO setting (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    connection.execute(insert, params![name, value])?;
+    kept()?.ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
 
 fn read_changes(connection: &mut Connection, after: ChangeNumber) -> rusqlite::Result<Changes> {
@@ -277,8 +334,11 @@ fn advice(source: &rusqlite::Error) -> &'static str {
             "is damaged; restore it from a backup, or move it away and add the clients again"
         }
         Some(ErrorCode::DiskFull) => "cannot be written: the disk is full; make room and try again",
+        Some(ErrorCode::ReadOnly) => {
+            "cannot be written: its disk is read-only, or this user may not write there; make it writable and try again"
+        }
         Some(ErrorCode::SystemIoFailure) => {
-            "cannot be used: the disk is full or fails; make room and try again"
+            "cannot be used: its disk is full, read-only or fails; see to the disk and try again"
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "is held by another program for more than 5 seconds; end that program or try again"

@@ -3,10 +3,13 @@
 use super::database;
 use crate::data_dir::{PrivateFileError, create_private, private_file};
 use crate::store::StoreError;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use std::cmp::Ordering;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
+use url::Url;
 
 /// How long a statement waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,8 +24,32 @@ const SCHEMA_VERSION: u32 = 2;
 const MIGRATIONS: [&str; SCHEMA_VERSION as usize] =
     [include_str!("0001-tables-of-clients.sql"), include_str!("0002-records.sql")];
 
-/// Opens the file at `path`, makes it where there is none, and brings its schema up to date.
-pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+/// What can be done with an open file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Everything.
+    Writing,
+    /// The disk is read-only now, so nothing but to read.
+    Reading,
+}
+
+/// Opens the file at `path`, makes it where there is none, and brings its schema up to date. On a disk that is read-only it is
+/// opened for reading, as it is.
+pub(super) fn open(path: &Path) -> Result<(Connection, Access), StoreError> {
+    match open_for_writing(path) {
+        // With the log of a server that was killed, SQLite opens for reading by itself, and says nothing.
+        Ok(connection) => {
+            let reading = connection.is_readonly("main").map_err(|source| database(path, source))?;
+            Ok((connection, if reading { Access::Reading } else { Access::Writing }))
+        }
+        Err(error) if may_be_read_only(&error) && is_on_read_only_disk(path) => {
+            open_for_reading(path).map(|connection| (connection, Access::Reading))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     if file_id(path)?.is_none() {
         // An empty file is a good database for SQLite. Made whole before it has its name, a registry is never empty,
         // so one that lost its content is told from a new one.
@@ -37,6 +64,54 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "journal_mode", "wal").map_err(|source| database(path, source))?;
     migrate(&mut connection, path)?;
     Ok(connection)
+}
+
+/// Whether `SQLite` has said what it says of a file on such a disk.
+fn may_be_read_only(error: &StoreError) -> bool {
+    let StoreError::Database { source, .. } = error else { return false };
+    let code = source.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
+    matches!(code, Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::SystemIoFailure))
+}
+
+/// Whether no file can be made beside `path` because of the disk, and not because of rights. The registry itself is not tried: to
+/// close it would take its locks from the connections of this process.
+fn is_on_read_only_disk(path: &Path) -> bool {
+    let made = create_private(&path.with_extension("probe"), |_temporary| {
+        Err(PrivateFileError::NotAFile { path: path.to_owned() })
+    });
+    let Err(PrivateFileError::Write { source, .. }) = made else { return false };
+    source.kind() == ErrorKind::ReadOnlyFilesystem
+}
+
+/// Opens what is there. A log of changes that were not brought into the file yet is read with it; where there is none, whoever could
+/// make one cannot write here either, and `SQLite` is told so, which would make one to read.
+fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
+    let failed = |source| database(path, source);
+    let resolved = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let log = std::fs::symlink_metadata(path.with_extension("sqlite3-wal"));
+    let connection = match (log, Url::from_file_path(&resolved)) {
+        (Err(error), Ok(mut url)) if error.kind() == ErrorKind::NotFound => {
+            url.set_query(Some("immutable=1"));
+            Connection::open_with_flags(url.as_str(), flags | OpenFlags::SQLITE_OPEN_URI)
+        }
+        _ => Connection::open_with_flags(resolved, flags),
+    };
+    let connection = connection.map_err(failed)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    let version: u32 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    match version.cmp(&SCHEMA_VERSION) {
+        Ordering::Equal => Ok(connection),
+        Ordering::Greater => Err(newer(path, version)),
+        // To be brought up to date, it must be written.
+        Ordering::Less => {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY);
+            let said = format!("its schema has version {version} and is to be brought up to date");
+            Err(failed(rusqlite::Error::SqliteFailure(code, Some(said))))
+        }
+    }
 }
 
 /// What tells a file from one that was put in its place.
@@ -61,7 +136,7 @@ pub(super) fn file_id(path: &Path) -> Result<Option<FileId>, StoreError> {
 
 /// The error for a registry that is gone.
 pub(super) fn gone(path: &Path) -> StoreError {
-    let source = std::io::ErrorKind::NotFound.into();
+    let source = ErrorKind::NotFound.into();
     PrivateFileError::Read { path: path.to_owned(), source }.into()
 }
 
@@ -87,11 +162,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let version: u32 =
         transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(database)?;
     if version > SCHEMA_VERSION {
-        return Err(StoreError::NewerSchema {
-            place: path.display().to_string(),
-            version,
-            known: SCHEMA_VERSION,
-        });
+        return Err(newer(path, version));
     }
     for migration in MIGRATIONS.iter().skip(version as usize) {
         transaction.execute_batch(migration).map_err(database)?;
@@ -102,10 +173,21 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     transaction.commit().map_err(database)
 }
 
+fn newer(path: &Path, version: u32) -> StoreError {
+    StoreError::NewerSchema { place: path.display().to_string(), version, known: SCHEMA_VERSION }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::sqlite_path;
+
+    fn open(path: &Path) -> Result<Connection, StoreError> {
+        super::open(path).map(|(connection, access)| {
+            assert_eq!(access, Access::Writing);
+            connection
+        })
+    }
 
     #[test]
     fn sqlite_is_past_the_wal_reset_fault() {
