@@ -52,6 +52,8 @@ enum State {
     /// What was spent since is in memory alone.
     Failing {
         retry_at: Timestamp,
+        /// A file that still says that all is in it: the disk has not taken the mark.
+        unmarked: Option<GenerationFile>,
     },
 }
 
@@ -62,7 +64,7 @@ impl Journal {
     }
 
     fn open_in_boot(data_dir: &Path, boot_id: Option<String>, now: Timestamp) -> (Self, Kept) {
-        let state = State::Failing { retry_at: now.saturating_add(RETRY_PAUSE) };
+        let state = State::Failing { retry_at: now.saturating_add(RETRY_PAUSE), unmarked: None };
         let mut journal = Self { data_dir: data_dir.to_owned(), boot_id, lock: None, state };
         let kept = journal.resume(now).unwrap_or_else(|error| {
             warn(&error);
@@ -80,8 +82,14 @@ impl Journal {
         live: impl FnOnce() -> Vec<(SpentKey, Timestamp)>,
     ) {
         match &mut self.state {
-            State::Failing { retry_at } if now < *retry_at => {}
-            State::Failing { retry_at } => {
+            State::Failing { retry_at, unmarked } => {
+                // Before all else, for whoever is killed next.
+                if unmarked.as_ref().is_some_and(|file| file.disown().is_ok()) {
+                    *unmarked = None;
+                }
+                if now < *retry_at {
+                    return;
+                }
                 // A failure after the first is not told again.
                 *retry_at = now.saturating_add(RETRY_PAUSE);
                 if self.begin_again(known_since, now, &live()).is_ok() {
@@ -89,10 +97,15 @@ impl Journal {
                 }
             }
             State::Writing(current) => {
-                if let Err(error) = current.append_at(record, now) {
-                    warn(&error);
-                    current.disown();
-                    self.state = State::Failing { retry_at: now.saturating_add(RETRY_PAUSE) };
+                let Err(error) = current.append_at(record, now) else { return };
+                warn(&error);
+                let marked = current.disown();
+                let retry_at = now.saturating_add(RETRY_PAUSE);
+                let failing = State::Failing { retry_at, unmarked: None };
+                let before = std::mem::replace(&mut self.state, failing);
+                if let (Err(error), State::Writing(file)) = (marked, before) {
+                    warn_unmarked(&error);
+                    self.state = State::Failing { retry_at, unmarked: Some(file) };
                 }
             }
         }
@@ -153,6 +166,15 @@ fn warn(error: &io::Error) {
         error,
         "used client assertions cannot be written to disk; tokens go on, and after a restart assertions from before it \
          are refused"
+    );
+}
+
+fn warn_unmarked(error: &io::Error) {
+    let error: &dyn std::error::Error = error;
+    tracing::error!(
+        error,
+        "the disk does not even take the mark that used client assertions are missing on it; a server that is killed now, and started \
+         within 6 minutes on a disk that can be written, would take them again: remove spent-assertions.*.journal before that"
     );
 }
 

@@ -112,14 +112,18 @@ impl GenerationFile {
 
     /// Leaves a mark that not all is in it. The byte has its place on the disk already, and where even that cannot be
     /// written, an empty file or none says the same.
-    pub(super) fn disown(&self) {
+    ///
+    /// # Errors
+    /// When nothing of that could be done, as on a disk that is read-only: the file is believed by whoever finds it.
+    pub(super) fn disown(&self) -> io::Result<()> {
         let marked = self.file.write_all_at(&[Content::Partial as u8], WHOLE_OFFSET);
         let emptied = marked.or_else(|_| self.file.set_len(0));
-        if emptied.is_err() {
-            for turn in 0..FILES.len() {
-                let _gone_already = std::fs::remove_file(path(&self.data_dir, turn));
-            }
-        }
+        emptied.or_else(|_| {
+            (0..FILES.len()).try_for_each(|turn| match std::fs::remove_file(path(&self.data_dir, turn)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            })
+        })
     }
 }
 

@@ -209,6 +209,47 @@ fn t38_what_a_full_disk_has_lost_is_refused_after_a_kill() {
     assert!(kept.known_since > later(2), "{kept:?}");
 }
 
+/// A small file system of its own, which is taken away when this is dropped.
+struct Mounted<'a>(&'a Path);
+
+impl<'a> Mounted<'a> {
+    fn at(place: &'a Path) -> Self {
+        let disk = Self(place);
+        disk.mount(&["-t", "tmpfs", "-o", "size=1m", "tmpfs"]);
+        disk
+    }
+
+    fn mount(&self, how: &[&str]) {
+        let mounted = std::process::Command::new("mount").args(how).arg(self.0).status();
+        assert!(mounted.unwrap().success(), "a small file system cannot be mounted: this wants root");
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        let _gone = std::process::Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+#[test]
+fn t38_what_a_read_only_disk_has_lost_is_marked_by_the_next_record_that_it_could_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Mounted::at(dir.path());
+    let mut journal = on_a_full_disk(dir.path());
+    // Nobody may have a file open for writing when the disk is made read-only.
+    journal.lock = None;
+    disk.mount(&["-o", "remount,ro"]);
+    write(&mut journal, 2, later(1));
+    assert!(matches!(journal.state, State::Failing { unmarked: Some(_), .. }), "{journal:?}");
+    disk.mount(&["-o", "remount,rw"]);
+    // Long before the journal is tried again as a whole.
+    write(&mut journal, 3, later(2));
+    assert!(matches!(journal.state, State::Failing { unmarked: None, .. }), "{journal:?}");
+    drop(journal);
+    let (_, kept) = open(dir.path(), later(3));
+    assert!(kept.known_since > later(3), "{kept:?}");
+}
+
 #[test]
 fn a_directory_that_cannot_be_written_is_told_and_no_more() {
     let dir = tempfile::tempdir().unwrap();
