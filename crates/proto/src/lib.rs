@@ -20,6 +20,7 @@ pub mod breaker;
 pub mod credential;
 pub mod flight;
 pub mod gate;
+pub mod hindsight;
 pub mod introspection;
 pub mod issuance;
 pub mod jose;

@@ -1,9 +1,9 @@
 //! The one place of this crate that reads the time of the machine.
 
 use jeton_proto::time::{Clock, Timestamp};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The wall clock of the machine.
+/// The clocks of the machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -14,4 +14,22 @@ impl Clock for SystemClock {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_unix_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
     }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn since_boot(&self) -> Option<Duration> {
+        Some(read(rustix::time::ClockId::Boottime))
+    }
+
+    // There the monotonic clock goes on while the machine sleeps.
+    #[cfg(target_vendor = "apple")]
+    fn since_boot(&self) -> Option<Duration> {
+        Some(read(rustix::time::ClockId::Monotonic))
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+fn read(clock: rustix::time::ClockId) -> Duration {
+    // Neither part is ever negative for these clocks.
+    let time = rustix::time::clock_gettime(clock);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }

@@ -11,16 +11,13 @@ pub(crate) use writer::{RevocationWriter, Unavailable};
 
 use crate::issuer::ClockHandle;
 use crate::store::{ChangeNumber, Changes, Extent, Follower, Kind, Record};
+use jeton_proto::hindsight::Hindsight;
 use jeton_proto::introspection::Standing;
 use jeton_proto::revocation::{MAX_PAGE_ENTRIES, More, RevocationEntry, RevocationPage, RevokedId};
-use jeton_proto::time::{Clock, Timestamp};
+use jeton_proto::time::{Clock, Moment, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-/// How often what is over is looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_mins(10);
 
 /// Every revoked token that is not over yet. The store bounds their number ([`Kind::most`]).
 #[derive(Debug)]
@@ -38,7 +35,7 @@ struct State {
     seen: ChangeNumber,
     /// The last number that was ever in the order.
     through: u64,
-    swept_at: Timestamp,
+    hindsight: Hindsight,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +66,7 @@ impl Revocations {
     /// What was revoked after the change `since`, or from the beginning when that is too long ago; [`Ahead`] when no such
     /// change was seen yet.
     fn page(&self, since: u64) -> Result<RevocationPage, Ahead> {
-        let now = self.clock.now();
+        let now = self.clock.moment();
         let mut state = self.state();
         state.sweep(now);
         if since > state.seen.0 {
@@ -79,7 +76,8 @@ impl Revocations {
         let mut page = RevocationPage { since, through: since, more: More::None, entries: Vec::new() };
         for (change, ids) in state.order.range((Bound::Excluded(since), Bound::Unbounded)) {
             let entries = ids.iter().filter_map(|id| {
-                let live = state.live.get(id).filter(|live| live.change.0 == *change && now < live.until)?;
+                // What is over by one look at the clock is told too: a clock that is ahead for a while must leave none out.
+                let live = state.live.get(id).filter(|live| live.change.0 == *change)?;
                 Some(RevocationEntry { id: *id, until: live.until })
             });
             let entries: Vec<_> = entries.collect();
@@ -114,7 +112,7 @@ struct Ahead;
 
 impl Follower for Revocations {
     fn follow(&self, changes: &Changes) {
-        let now = self.clock.now();
+        let now = self.clock.moment();
         let mut state = self.state();
         match changes.extent {
             Extent::Everything => {
@@ -152,14 +150,9 @@ impl State {
         self.order.range(..=since).next_back().map_or(0, |(change, _)| *change)
     }
 
-    fn sweep(&mut self, now: Timestamp) {
-        // A clock that stepped back would keep this from happening for long.
-        if self.swept_at <= now && now < self.swept_at.saturating_add(SWEEP_INTERVAL) {
-            return;
-        }
-        // What was not over at the last look stays: a clock that jumps ahead and is set right brings no token back.
-        let over_at = self.swept_at.min(now);
-        self.swept_at = now;
+    /// Forgets what is over, by more than one look at the clock: one that jumps ahead and is set right brings no token back.
+    fn sweep(&mut self, now: Moment) {
+        let Some(over_at) = self.hindsight.look(now) else { return };
         self.live.retain(|_, live| over_at < live.until);
         let live = &self.live;
         self.order.retain(|change, ids| {

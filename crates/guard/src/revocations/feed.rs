@@ -132,7 +132,7 @@ impl Shared {
 
     fn take_in(&self, page: &VerifiedPage) -> Result<Progress, FeedError> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.take_in(page).map_err(|fault| {
+        known.take_in(page, self.clock.since_boot()).map_err(|fault| {
             match fault {
                 // Wherever the numbers have led to, the next poll finds its way from the beginning.
                 FeedFault::Gap | FeedFault::NoProgress => known.start_over(),

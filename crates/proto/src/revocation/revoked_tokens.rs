@@ -1,14 +1,13 @@
 //! What a follower of the list of revoked tokens knows.
 
 use super::{More, RevokedId, VerifiedPage};
-use crate::time::Timestamp;
+use crate::hindsight::Hindsight;
+use crate::time::{Moment, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The most revoked tokens that a follower remembers: as many as a server does.
 pub const MAX_REVOKED_TOKENS: usize = 1_000_000;
-/// How often what is over is looked for.
-const FORGET_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The revoked tokens that are known, and up to where.
 ///
@@ -18,7 +17,7 @@ const FORGET_INTERVAL: Duration = Duration::from_mins(1);
 pub struct RevokedTokens {
     until: BTreeMap<RevokedId, Timestamp>,
     through: u64,
-    forgot_at: Timestamp,
+    hindsight: Hindsight,
 }
 
 impl RevokedTokens {
@@ -53,14 +52,18 @@ impl RevokedTokens {
         self.through = 0;
     }
 
-    /// Takes a page in.
+    /// Takes a page in, at `since_boot` by the boot clock of this machine, where it has one.
     ///
-    /// What is over is forgotten by the clock of the issuer: one of this machine that runs ahead for a while must not make
-    /// revoked tokens good.
+    /// What is over is forgotten by the clock of the issuer, and only when it has shown so for 10 min ([`Hindsight`]): neither a
+    /// clock of this machine nor one of the issuer that runs ahead for a while must make revoked tokens good.
     ///
     /// # Errors
     /// A [`FeedFault`]; what was known stays.
-    pub fn take_in(&mut self, verified: &VerifiedPage) -> Result<Progress, FeedFault> {
+    pub fn take_in(
+        &mut self,
+        verified: &VerifiedPage,
+        since_boot: Option<Duration>,
+    ) -> Result<Progress, FeedFault> {
         let VerifiedPage { page, issued_at } = verified;
         if page.since > self.through {
             return Err(FeedFault::Gap);
@@ -72,10 +75,17 @@ impl RevokedTokens {
         if !goes_on {
             return Err(FeedFault::NoProgress);
         }
-        self.forget(*issued_at);
-        for entry in page.entries.iter().filter(|entry| *issued_at < entry.until) {
+        if let Some(over_at) = self.hindsight.look(Moment::new(*issued_at, since_boot)) {
+            self.forget(over_at);
+        }
+        // What is over by that clock is taken in all the same, and forgotten as everything else is.
+        for entry in &page.entries {
             if self.until.len() >= MAX_REVOKED_TOKENS && !self.until.contains_key(&entry.id) {
-                return Err(FeedFault::TooMany);
+                // One look has to do where there is no room for more.
+                self.forget(*issued_at);
+                if self.until.len() >= MAX_REVOKED_TOKENS {
+                    return Err(FeedFault::TooMany);
+                }
             }
             let until = self.until.entry(entry.id).or_insert(entry.until);
             *until = entry.until.max(*until);
@@ -87,11 +97,8 @@ impl RevokedTokens {
         })
     }
 
-    fn forget(&mut self, now: Timestamp) {
-        if now >= self.forgot_at.saturating_add(FORGET_INTERVAL) {
-            self.until.retain(|_, until| now < *until);
-            self.forgot_at = now;
-        }
+    fn forget(&mut self, over_at: Timestamp) {
+        self.until.retain(|_, until| over_at < *until);
     }
 }
 

@@ -136,25 +136,35 @@ fn claims_of_the_wrong_kind_are_refused_by_name() {
     }
 }
 
+/// The time since the boot at this time of a clock that is right.
+fn boot(seconds: u64) -> Duration {
+    Duration::from_secs(10_000 + seconds)
+}
+
 #[test]
 fn what_is_known_grows_with_each_page_and_shrinks_with_the_time() {
     let mut known = RevokedTokens::default();
     let first = page(0, 4, More::Follows, vec![entry("a", 10), entry("b", 1000)]);
-    assert_eq!(known.take_in(&first), Ok(Progress::MoreFollows));
-    assert_eq!(known.take_in(&page(4, 9, More::None, vec![entry("c", 1000)])), Ok(Progress::UpToDate));
+    assert_eq!(known.take_in(&first, Some(boot(0))), Ok(Progress::MoreFollows));
+    let second = page(4, 9, More::None, vec![entry("c", 2000)]);
+    assert_eq!(known.take_in(&second, Some(boot(0))), Ok(Progress::UpToDate));
     assert_eq!((known.len(), known.through()), (3, 9));
     assert!(known.contains("a") && known.contains("c") && !known.contains("d"));
-    let later = VerifiedPage { issued_at: after(500), ..page(9, 9, More::None, Vec::new()) };
-    assert_eq!(known.take_in(&later), Ok(Progress::UpToDate));
-    assert!(!known.contains("a") && known.contains("b") && known.contains("c"));
+    for (seconds, gone) in [(10, &[][..]), (600, &[]), (1199, &[]), (1200, &["a"]), (1800, &["a", "b"])] {
+        let later = VerifiedPage { issued_at: after(seconds), ..page(9, 9, More::None, Vec::new()) };
+        assert_eq!(known.take_in(&later, Some(boot(seconds))), Ok(Progress::UpToDate));
+        for name in ["a", "b", "c"] {
+            assert_eq!(known.contains(name), !gone.contains(&name), "{name} after {seconds} s");
+        }
+    }
 }
 
 #[test]
 fn an_old_page_makes_no_revoked_token_good_again() {
     let mut known = RevokedTokens::default();
-    known.take_in(&page(0, 9, More::None, vec![entry("a", 60), entry("b", 60)])).unwrap();
+    known.take_in(&page(0, 9, More::None, vec![entry("a", 60), entry("b", 60)]), Some(boot(0))).unwrap();
     // A server that was set up from a backup begins anew with lower numbers.
-    known.take_in(&page(0, 3, More::None, vec![entry("a", 30)])).unwrap();
+    known.take_in(&page(0, 3, More::None, vec![entry("a", 30)]), Some(boot(1))).unwrap();
     assert!(known.contains("a") && known.contains("b"));
     assert_eq!(known.through(), 3);
     known.start_over();
@@ -164,13 +174,13 @@ fn an_old_page_makes_no_revoked_token_good_again() {
 #[test]
 fn pages_that_lead_nowhere_are_refused_and_what_was_known_stays() {
     let mut known = RevokedTokens::default();
-    known.take_in(&page(0, 5, More::None, vec![entry("a", 60)])).unwrap();
+    known.take_in(&page(0, 5, More::None, vec![entry("a", 60)]), Some(boot(0))).unwrap();
     for (page, fault) in [
         (page(6, 7, More::None, Vec::new()), FeedFault::Gap),
         (page(5, 5, More::Follows, Vec::new()), FeedFault::NoProgress),
         (page(5, 4, More::None, Vec::new()), FeedFault::NoProgress),
     ] {
-        assert_eq!(known.take_in(&page), Err(fault), "{page:?}");
+        assert_eq!(known.take_in(&page, Some(boot(1))), Err(fault), "{page:?}");
         assert!(known.contains("a") && known.through() == 5);
     }
 }
@@ -203,11 +213,36 @@ proptest! {
         let mut told = BTreeSet::new();
         for (since, through, names) in pages {
             let entries = names.iter().map(|name| entry(name, 60)).collect();
-            if known.take_in(&page(since, through, More::None, entries)).is_ok() {
+            if known.take_in(&page(since, through, More::None, entries), Some(boot(0))).is_ok() {
                 told.extend(names);
             }
             prop_assert!(told.iter().all(|name| known.contains(name)));
             prop_assert_eq!(known.len(), told.len());
+        }
+    }
+
+    /// A clock of the issuer that jumps ahead and comes back within ten minutes has no revocation of a live token forgotten,
+    /// whether the page with it came before the jump, in it, or after it.
+    #[test]
+    fn t40_a_clock_that_jumps_and_comes_back_loses_no_revocation(
+        polls in proptest::collection::vec((1_u64..240, 0_u64..1 << 22, proptest::option::of(0_u64..900)), 1..150),
+    ) {
+        let mut known = RevokedTokens::default();
+        let (mut second, mut right_at, mut told) = (0, 0, Vec::new());
+        for (index, (pause, ahead, lives)) in polls.into_iter().enumerate() {
+            second += pause;
+            let ahead = if second - right_at + 240 >= 600 { 0 } else { ahead };
+            if ahead == 0 {
+                right_at = second;
+            }
+            let name = index.to_string();
+            let entries: Vec<_> = lives.map(|lives| entry(&name, second + lives)).into_iter().collect();
+            told.extend(lives.map(|lives| (name, second + lives)));
+            let poll = page(index as u64, index as u64 + 1, More::None, entries);
+            known.take_in(&VerifiedPage { issued_at: after(second + ahead), ..poll }, Some(boot(second))).unwrap();
+            for (name, until) in told.iter().filter(|(_, until)| second < *until) {
+                prop_assert!(known.contains(name), "{name} counts until {until}, and it is {second}");
+            }
         }
     }
 }

@@ -5,7 +5,8 @@
 //! works at once. All who fail at the same time share that look, and there are at most fifty a second.
 
 use super::{ChangeNumber, Changes, Extent, Listening, Store, StoreError};
-use jeton_proto::time::{Clock, Timestamp};
+use jeton_proto::hindsight::Hindsight;
+use jeton_proto::time::Clock;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,8 +20,6 @@ use tokio::sync::watch;
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// The least time between two looks.
 const LEAST_GAP: Duration = Duration::from_millis(20);
-/// The time between two removals of what has expired.
-const PURGE_INTERVAL: Duration = Duration::from_mins(10);
 /// The longest that a failed authentication waits for a look.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest wait for a commit of this process to be read back.
@@ -184,9 +183,8 @@ struct Watcher {
     followers: Vec<Arc<dyn Follower>>,
     seen: ChangeNumber,
     clock: Arc<dyn Clock>,
-    /// What the clock has shown at the last removal. What ends later stays, so that a clock that jumps ahead, and is set right within
-    /// [`PURGE_INTERVAL`], takes no revocation with it.
-    purged_at: Timestamp,
+    /// A clock that jumps ahead and is set right takes no revocation with it.
+    hindsight: Hindsight,
 }
 
 impl Watcher {
@@ -196,7 +194,7 @@ impl Watcher {
         seen: ChangeNumber,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { store, followers, seen, clock, purged_at: Timestamp::EPOCH }
+        Self { store, followers, seen, clock, hindsight: Hindsight::default() }
     }
 
     fn look(&mut self) -> Result<(), StoreError> {
@@ -206,14 +204,11 @@ impl Watcher {
 
     /// What cannot be forgotten now, on a full disk say, is forgotten later.
     fn purge(&mut self) {
-        let now = self.clock.now();
-        if now < self.purged_at || now >= self.purged_at.saturating_add(PURGE_INTERVAL) {
-            let over_at = self.purged_at.min(now);
-            self.purged_at = now;
-            if let Err(error) = self.store.purge(over_at) {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "what has expired cannot be removed from the registry");
-            }
+        if let Some(over_at) = self.hindsight.look(self.clock.moment())
+            && let Err(error) = self.store.purge(over_at)
+        {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "what has expired cannot be removed from the registry");
         }
     }
 }
