@@ -94,6 +94,13 @@ struct Held {
     fresh_for: Duration,
 }
 
+/// A fetch that is under way. One that is dropped before it has landed, by a panic or with its runtime, counts as failed.
+struct Flight<'a> {
+    place: &'a Place,
+    location: &'a KeyLocation,
+    begun_at: Timestamp,
+}
+
 /// What is to be done for a request.
 enum Want {
     /// There is what it needs.
@@ -158,12 +165,11 @@ impl RemoteKeys {
             if !matches!(place.state().want(seen.as_ref(), now), Want::Fetch) {
                 return;
             }
-            place.state().begin(now);
+            let flight = Flight::begin(&place, &location, now);
             let fetch = tokio::time::timeout(FETCH_TIMEOUT, shared.fetcher.fetch(&location)).await;
-            let fetched = fetch.unwrap_or(Err(FetchError::TimedOut));
-            place.state().land(fetched, &location, now);
+            flight.land(fetch.unwrap_or(Err(FetchError::TimedOut)));
         });
-        // A panic there is told by the runtime, and leaves the set as it was.
+        // A panic there leaves the set as it was.
         let _ended = task.await;
     }
 
@@ -194,6 +200,26 @@ impl Place {
     fn state(&self) -> MutexGuard<'_, State> {
         // The state is whole after every statement, so a panic elsewhere leaves nothing half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> Flight<'a> {
+    fn begin(place: &'a Place, location: &'a KeyLocation, now: Timestamp) -> Self {
+        place.state().begin(now);
+        Self { place, location, begun_at: now }
+    }
+
+    fn land(self, fetched: Result<Fetched, FetchError>) {
+        self.place.state().land(fetched, self.location, self.begun_at);
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        let mut state = self.place.state();
+        if state.is_fetching {
+            state.land(Err(FetchError::CutOff), self.location, self.begun_at);
+        }
     }
 }
 

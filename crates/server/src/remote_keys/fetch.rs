@@ -37,6 +37,8 @@ pub(super) enum FetchError {
     NoUsableKey(usize),
     #[error("it took too long")]
     TimedOut,
+    #[error("it was cut off by a fault of this program, or its end")]
+    CutOff,
 }
 
 /// The certificate authorities that keys are to be fetched with cannot be read.

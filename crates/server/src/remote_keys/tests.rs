@@ -169,6 +169,47 @@ async fn a_request_that_goes_away_takes_the_fetch_from_nobody() {
 }
 
 #[tokio::test]
+async fn a_fetch_that_is_cut_off_keeps_no_later_one_away() {
+    let (origin, (remote, clock)) = (Origin::start().await, remote());
+    let (one, two) = (key(), key());
+    origin.publish(&[&one], "");
+    let location = origin.location();
+    remote.usable(&location).await.unwrap();
+    origin.publish(&[&one, &two], "");
+    clock.pass(FRESH_FOR);
+    let elsewhere =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (of_other, at) = (remote.clone(), location.clone());
+    drop(elsewhere.spawn(async move { of_other.usable(&at).await.map(drop) }));
+    let begun = async {
+        while origin.requests() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), begun).await.unwrap();
+    let ended = move || elsewhere.shutdown_timeout(Duration::from_secs(20));
+    tokio::task::spawn_blocking(ended).await.unwrap();
+    assert_eq!(remote.usable(&location).await.unwrap().len(), 1, "it failed a moment ago");
+    clock.pass(FAILURE_PAUSE);
+    assert_eq!(remote.usable(&location).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_fetch_that_panics_is_a_fetch_that_failed() {
+    let (remote, clock) = remote();
+    let location = KeyLocation::JwkSet("http://127.0.0.1:1/keys".to_owned());
+    let (place, at, now) = (remote.place(&location), location.clone(), clock.now());
+    let panicked = tokio::spawn(async move {
+        let _flight = Flight::begin(&place, &at, now);
+        panic!("on purpose");
+    });
+    assert!(panicked.await.unwrap_err().is_panic());
+    let error = remote.usable(&location).await.unwrap_err().to_string();
+    assert!(error.contains("cut off"), "{error}");
+    assert!(!remote.place(&location).state().is_fetching);
+}
+
+#[tokio::test]
 async fn a_set_that_is_too_long_and_a_url_that_is_none_are_refused() {
     let (origin, (remote, _)) = (Origin::start().await, remote());
     origin.say("200 OK", "", &format!("{{\"keys\":[],\"x\":\"{}\"}}", "x".repeat(300_000)));
