@@ -7,6 +7,7 @@ use crate::issuer::Issuer;
 use crate::keyring::Keys;
 use crate::revocations::{Feed, NoPage, RevocationWriter, Revocations, SignedPage, Unavailable};
 use crate::store::{StoreLocation, WatchError};
+use crate::workers::Workers;
 use jeton_proto::introspection::{self, InactiveReason, Standing};
 use jeton_proto::issuance::Rule;
 use jeton_proto::jose::access_token::{AccessTokenSigner, VerifiedClaims};
@@ -32,8 +33,9 @@ impl Desk {
         location: &StoreLocation,
         revocations: Arc<Revocations>,
         clock: Arc<dyn Clock>,
+        workers: &Workers,
     ) -> Result<Self, WatchError> {
-        let writer = RevocationWriter::start(location.open()?, Arc::clone(&revocations), clock)?;
+        let writer = RevocationWriter::start(location.open()?, Arc::clone(&revocations), clock, workers)?;
         Ok(Self { revocations, writer, feed: Feed::default() })
     }
 }

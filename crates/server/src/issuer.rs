@@ -12,6 +12,7 @@ use crate::jwt_ids::JwtIds;
 use crate::keyring::{KeySchedule, Keyring, Keys};
 use crate::registry::SecretUses;
 use crate::throttle::{Minting, Throttle, TokenKind};
+use crate::workers::Workers;
 use jeton_proto::introspection::Standing;
 use jeton_proto::issuance::{self, Grant, IssuancePolicy, RegisteredClient};
 use jeton_proto::jose::access_token::{AccessTokenClaims, AccessTokenSigner};
@@ -32,7 +33,7 @@ pub struct Issuer {
     pub(crate) keyring: Arc<Keyring>,
     /// What signs for clients that have not chosen.
     pub(crate) default_algorithm: Algorithm,
-    /// Here for its end alone, which is to come before that of the watch.
+    /// Here for its end alone.
     pub(crate) _key_schedule: KeySchedule,
     pub(crate) authenticator: Authenticator,
     pub(crate) uses: Arc<SecretUses>,
@@ -42,6 +43,7 @@ pub struct Issuer {
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) jwt_ids: JwtIds,
+    pub(crate) workers: Workers,
 }
 
 impl TokenEndpoint for Issuer {
@@ -71,7 +73,7 @@ impl TokenEndpoint for Issuer {
     }
 
     fn is_ready(&self) -> bool {
-        self.authenticator.is_ready()
+        self.authenticator.is_ready() && self.workers.are_well()
     }
 }
 

@@ -48,6 +48,7 @@ mod spent_assertions;
 mod store;
 mod throttle;
 mod tls;
+mod workers;
 
 pub use admin::{ADMIN_READ_SCOPE, ADMIN_SCOPE};
 pub use client_certificate::{CertificateTrust, ClientCertificate};

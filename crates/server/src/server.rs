@@ -24,13 +24,18 @@ use crate::spent_assertions::SpentAssertions;
 use crate::store::{StoreLocation, StoreWatch, WatchError};
 use crate::throttle::Throttle;
 use crate::tls::{Tls, TlsError};
+use crate::workers::{Worker, Workers};
 use jeton_proto::issuance::IssuancePolicy;
 use jeton_proto::time::Timestamp;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
+
+/// How long the end waits for what writes to the registry, which may hang.
+const WORKERS_END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An authorization server whose sockets are open and whose keys and clients are loaded.
 ///
@@ -49,6 +54,7 @@ pub struct Server {
     exporter: Option<Exporter>,
     administration: Option<Administration>,
     started_at: Timestamp,
+    workers: Ended,
 }
 
 /// Sockets that are open before the server is, as systemd passes them (`sd_listen_fds(3)`).
@@ -82,12 +88,14 @@ impl Server {
         let location = StoreLocation::of(&config.storage, &config.data_dir).map_err(RegistryError::from)?;
         let registry = Registry::over(&location, &key, Arc::clone(&config.clock))?;
         let admin = Unopened::bind(config.admin_listen.as_ref(), &location, &key)?;
-        let audit = audit(&config)?;
-        let clients_dir = follow_clients(&config, registry, audit.clone())?;
+        let workers = Ended(Workers::default());
+        let audit = audit(&config, &workers.0)?;
+        let clients_dir = follow_clients(&config, registry, audit.clone(), &workers.0)?;
         let started_at = config.clock.now();
         let clock = Arc::clone(&config.clock);
         let exporter = config.exporting()?.map(|to| Exporter::new(to, clock, started_at));
-        let (endpoint, flusher) = Self::issuing(&config, &issuer, policy, location, &key, published)?;
+        let (endpoint, flusher) =
+            Self::issuing(&config, &issuer, policy, location, &key, published, &workers.0)?;
         let counters = Arc::clone(&endpoint.counters);
         let face = Face::new(endpoint, documents, config.limits).counting_in(counters);
         let face = Arc::new(face.with_audit(audit.clone()));
@@ -105,6 +113,7 @@ impl Server {
             exporter,
             administration,
             started_at,
+            workers,
         })
     }
 
@@ -116,6 +125,7 @@ impl Server {
         location: StoreLocation,
         key: &ServerKey,
         published: Arc<PublishedKeys>,
+        workers: &Workers,
     ) -> Result<(Issuer, UseFlusher), StartError> {
         let clients = Arc::<Clients>::default();
         let uses = Arc::<SecretUses>::default();
@@ -133,17 +143,19 @@ impl Server {
                 Arc::<Revocations>::clone(&revocations),
             ],
             Arc::clone(&config.clock),
+            workers,
         )?;
-        let desk = Desk::open(&location, revocations, Arc::clone(&config.clock))?;
-        let flusher = flusher(&location, &uses, config)?;
+        let desk = Desk::open(&location, revocations, Arc::clone(&config.clock), workers)?;
+        let flusher = flusher(&location, &uses, config, workers)?;
         let default_algorithm = config.default_algorithm()?;
-        let spending = location.spending(&config.clock).map_err(RegistryError::from)?;
+        let spending = location.spending(&config.clock, workers).map_err(RegistryError::from)?;
         let scheduler = Scheduler {
             location,
             keyring: Arc::clone(&keyring),
             in_use: config.signing_algorithms.clone(),
             policy: config.rotation()?,
             clock: Arc::clone(&config.clock),
+            workers: workers.clone(),
         };
         let key_schedule = scheduler.start(&config.data_dir, &watch, nudged)?;
         let authenticator = Authenticator {
@@ -166,6 +178,7 @@ impl Server {
             throttle,
             counters: Arc::default(),
             jwt_ids: JwtIds::default(),
+            workers: workers.clone(),
         };
         Ok((endpoint, flusher))
     }
@@ -225,15 +238,16 @@ impl Server {
     ///
     /// It must run on a tokio runtime with I/O and time enabled.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        let counters = self.counters();
+        let (counters, workers) = (self.counters(), self.workers.0.clone());
         tracing::info!(issuer = self.issuer, addresses = ?self.local_addrs, "server started");
         let metrics = self.metrics_listeners.iter().map(|listener| listen::into_async(listener.try_clone()?));
         let metrics = metrics.collect::<io::Result<Vec<_>>>().map_err(ServeError)?;
         let source = self.metrics();
         let telling = tokio::spawn(metrics::serve(metrics, Arc::clone(&source)));
         let (end_exports, exports_end) = oneshot::channel();
-        let exporting = self.exporter.map(|exporter| tokio::spawn(exporter.run(source, exports_end)));
-        let watching = self.tls.clone().map(|tls| tokio::spawn(tls.watch()));
+        let exporting =
+            self.exporter.map(|exporter| tokio::spawn(exporter.run(source, workers.clone(), exports_end)));
+        let watching = self.tls.clone().map(|tls| tokio::spawn(tls.watch(workers.clone())));
         let (tell_end, ending) = watch::channel(false);
         let administering =
             self.administration.map(|administration| administration.serve(self.tls.clone(), ending));
@@ -253,9 +267,17 @@ impl Server {
         if let Some(watching) = watching {
             watching.abort();
         }
-        // They may have to wait for the store.
-        let threads = (self.clients_dir, self.flusher);
-        let _ended = tokio::task::spawn_blocking(move || drop(threads)).await;
+        // Nobody waits for what they do any more: all requests are answered or cut off. Those that the store holds are left to the end
+        // of the process, and what they were about is as if it had been killed.
+        drop((self.clients_dir, self.flusher, self.workers));
+        let awaited = tokio::task::spawn_blocking(move || {
+            workers.await_end(|worker| worker != Worker::Audit, WORKERS_END_TIMEOUT)
+        });
+        let left = awaited.await.unwrap_or_default();
+        if !left.is_empty() {
+            let workers = left.into_iter().map(Worker::name).collect::<Vec<_>>().join(", ");
+            tracing::warn!(workers, "the registry did not let them end in time; they are cut off");
+        }
         if let Some(audit) = self.audit {
             // Its thread may have to wait for the disk.
             let closed = tokio::task::spawn_blocking(move || audit.close());
@@ -280,17 +302,28 @@ impl Server {
             face.metrics().families(&Gauges {
                 counts: face.counters().values(),
                 inquiries: face.inquiry_counters().values(),
-                registry_readable: issuer.is_ready(),
+                registry_readable: issuer.authenticator.is_ready(),
                 clients: issuer.clients(),
                 spent_assertions: issuer.authenticator.spent.remembered(),
                 assertions_spent_alone: issuer.authenticator.spent.spent_alone(),
                 signing_keys: issuer.keyring.counts(issuer.clock.now()),
                 audit: audit.as_ref().map(Audit::counts),
                 certificate_refused: tls.as_ref().map(|tls| tls.is_refused()),
+                worker_panics: issuer.workers.panics(),
                 otlp_exports_failed: exports_failed.as_ref().map(|failed| failed.load(Ordering::Relaxed)),
                 started_at_unix_seconds,
             })
         })
+    }
+}
+
+/// The workers of a server that is dropped are called no more.
+#[derive(Debug)]
+struct Ended(Workers);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.begin_end();
     }
 }
 
@@ -326,18 +359,20 @@ fn mutual_tls(config: &Config) -> MutualTls {
     if config.tls.is_some() { MutualTls::Offered } else { MutualTls::NotOffered }
 }
 
-fn audit(config: &Config) -> Result<Option<Audit>, JournalError> {
+fn audit(config: &Config, workers: &Workers) -> Result<Option<Audit>, JournalError> {
     let path = config.audit_log.path(&config.data_dir);
-    path.map(|path| Audit::start(path, config.audit_limits, Arc::clone(&config.clock))).transpose()
+    let start = |path| Audit::start_among(workers, path, config.audit_limits, Arc::clone(&config.clock));
+    path.map(start).transpose()
 }
 
 fn flusher(
     location: &StoreLocation,
     uses: &Arc<SecretUses>,
     config: &Config,
+    workers: &Workers,
 ) -> Result<UseFlusher, StartError> {
     let store = location.open().map_err(RegistryError::from)?;
-    let flusher = UseFlusher::start(store, Arc::clone(uses), Arc::clone(&config.clock));
+    let flusher = UseFlusher::start(store, Arc::clone(uses), Arc::clone(&config.clock), workers);
     Ok(flusher.map_err(WatchError::from)?)
 }
 
@@ -356,6 +391,7 @@ fn follow_clients(
     config: &Config,
     registry: Registry,
     audit: Option<Audit>,
+    workers: &Workers,
 ) -> Result<Option<ClientsDirectory>, WatchError> {
     let Some(dir) = config.clients_dir.clone() else { return Ok(None) };
     let terms = PlanTerms {
@@ -363,7 +399,7 @@ fn follow_clients(
         adoption: Adoption::Refused,
         unnamed: config.unnamed_clients,
     };
-    Ok(Some(ClientsDirectory::start(dir, terms, registry, audit)?))
+    Ok(Some(ClientsDirectory::start(dir, terms, registry, audit, workers)?))
 }
 
 /// Why a server did not start.

@@ -8,6 +8,7 @@ pub use files::{TlsError, TlsFiles};
 pub(crate) use peer::PeerCertificate;
 
 use crate::issuer::ClockHandle;
+use crate::workers::{Worker, Workers};
 use arc_swap::ArcSwap;
 use client_verifier::{Anchors, ProofOfPossession};
 use files::{Content, Digest};
@@ -106,12 +107,15 @@ impl Tls {
     }
 
     /// Looks at the files again and again.
-    pub(crate) async fn watch(self: Arc<Self>) {
+    pub(crate) async fn watch(self: Arc<Self>, workers: Workers) {
         loop {
             tokio::time::sleep(self.files.poll_interval).await;
             let tls = Arc::clone(&self);
             // A file system that hangs holds a thread for that, and no connection.
-            let _panicked = tokio::task::spawn_blocking(move || tls.reload()).await;
+            let reloaded = tokio::task::spawn_blocking(move || tls.reload()).await;
+            if reloaded.is_err_and(|error| error.is_panic()) {
+                workers.panicked(Worker::Certificate);
+            }
         }
     }
 

@@ -104,6 +104,12 @@ impl Journal {
         appended
     }
 
+    /// Knows nothing of the file any more: it is read again before the next line.
+    pub(super) fn reopen(&mut self) {
+        self.open = None;
+        self.head = None;
+    }
+
     /// How many lines were written, all in all.
     pub(super) const fn lines_written(&self) -> u64 {
         self.lines_written

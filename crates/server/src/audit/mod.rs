@@ -25,6 +25,7 @@ pub use verify::{LogFault, Torn, Verdict, verify};
 pub(crate) use record::Record;
 
 use crate::issuer::ClockHandle;
+use crate::workers::Workers;
 use jeton_proto::time::{Clock, Timestamp};
 use jeton_proto::wire::error_response::printable;
 use journal::Journal;
@@ -93,9 +94,19 @@ impl Audit {
     /// # Errors
     /// When the path is no place for a log. A disk that is full or held by others is no error: it is waited for.
     pub fn start(path: PathBuf, limits: AuditLimits, clock: Arc<dyn Clock>) -> Result<Self, JournalError> {
+        Self::start_among(&Workers::default(), path, limits, clock)
+    }
+
+    /// The same, as one of these workers.
+    pub(crate) fn start_among(
+        workers: &Workers,
+        path: PathBuf,
+        limits: AuditLimits,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, JournalError> {
         let clock = ClockHandle(clock);
         let journal = Journal::new(path, limits.file_bytes);
-        let audit = Self { writer: Arc::new(Writer::start(journal, limits, clock.clone())?), clock };
+        let audit = Self { writer: Arc::new(Writer::start(workers, journal, limits, clock.clone())?), clock };
         let version = env!("CARGO_PKG_VERSION");
         audit.add(&audit.record(Event::ServerStarted).text("version", version).number("pid", process_id()));
         Ok(audit)
@@ -111,7 +122,7 @@ impl Audit {
         self.writer.counts()
     }
 
-    /// Writes what waits, and ends the log. It may take as long as the disk does, up to 2 s.
+    /// Writes what waits, and ends the log. It may take as long as the disk does, up to 3 s.
     pub(crate) fn close(&self) {
         self.add(&self.record(Event::ServerEnded).number("pid", process_id()));
         self.writer.end();

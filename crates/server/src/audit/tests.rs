@@ -2,10 +2,13 @@ use super::chain::Line;
 use super::verify::{Chain, FileEnd};
 use super::*;
 use crate::clock::SystemClock;
+use crate::workers::Workers;
 use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 const NOW: Timestamp = Timestamp::from_unix_millis(1_800_000_000_999);
 
@@ -211,11 +214,7 @@ fn a_chain_goes_on_over_files_and_starts() {
         for _ in 0..20 {
             audit.tell(&act("worker"));
             // A file holds what is written at once.
-            std::thread::sleep(std::time::Duration::from_millis(if fs::metadata(&path).is_ok() {
-                10
-            } else {
-                0
-            }));
+            std::thread::sleep(Duration::from_millis(if fs::metadata(&path).is_ok() { 10 } else { 0 }));
         }
         audit.close();
     }
@@ -321,4 +320,50 @@ fn a_place_that_is_none_for_a_log_is_refused() {
     let link = dir.path().join("link");
     std::os::unix::fs::symlink("elsewhere", &link).unwrap();
     assert!(start(link).contains("cannot be written"));
+}
+
+/// Panics so often when the thread that writes asks for the time.
+struct Faulty(AtomicU32);
+
+impl Clock for Faulty {
+    fn now(&self) -> Timestamp {
+        if std::thread::current().name() == Some("jeton-audit") {
+            let left = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            assert!(left.is_err(), "on purpose");
+        }
+        NOW
+    }
+}
+
+#[test]
+fn a_writer_that_panics_goes_on_and_gives_up_what_stops_it_twice() {
+    for (panics, lost) in [(1, 0), (2, 2)] {
+        let (_dir, path) = place();
+        let clock = Arc::new(Faulty(AtomicU32::new(0)));
+        let of_audit: Arc<dyn Clock> = Arc::<Faulty>::clone(&clock);
+        let workers = Workers::default();
+        let audit = Audit::start_among(&workers, path.clone(), AuditLimits::default(), of_audit).unwrap();
+        let patience = Instant::now() + Duration::from_secs(20);
+        let wait_until = |holds: &dyn Fn() -> bool| {
+            while !holds() {
+                assert!(Instant::now() < patience, "it does not go on: {:?}", audit.counts());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        wait_until(&|| audit.counts().written == 1);
+        // Both are in one batch: the thread is told of neither before its tick.
+        let mut both = act("one").record(NOW).members().to_vec();
+        both.push(b'\n');
+        both.extend_from_slice(act("two").record(NOW).members());
+        clock.0.store(panics, Ordering::Relaxed);
+        audit.writer.add(&both);
+        wait_until(&|| workers.panics().iter().sum::<u64>() == u64::from(panics));
+        audit.tell(&act("three"));
+        audit.close();
+        let records = records(&path);
+        let of = |event: &str| records.iter().filter(|record| record["event"] == event).count() as u64;
+        assert_eq!(audit.counts().lost, lost, "after {panics} panics");
+        assert_eq!((of("client_added"), of("server_ended")), (3 - lost, 1), "{records:?}");
+        assert_eq!(of("records_lost"), u64::from(lost > 0), "{records:?}");
+    }
 }

@@ -6,10 +6,11 @@ use super::record::{Event, Record};
 use super::{AuditCounts, AuditLimits};
 use crate::data_dir::PrivateFileError;
 use crate::issuer::ClockHandle;
+use crate::workers::{Run, Worker, Workers};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 /// The longest that a record waits for its line in the file.
@@ -18,13 +19,15 @@ const TICK: Duration = Duration::from_millis(100);
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the end waits for a disk on which nothing can be written.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
+/// The longest that the end waits for the thread, which a disk may hold for ever.
+const END_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The queue, and the thread that empties it.
 #[derive(Debug)]
 pub(super) struct Writer {
     shared: Arc<Shared>,
     thread: Thread,
-    handle: Mutex<Option<JoinHandle<()>>>,
+    workers: Workers,
 }
 
 #[derive(Debug)]
@@ -38,6 +41,7 @@ struct Shared {
 impl Writer {
     /// Opens the log and starts the thread.
     pub(super) fn start(
+        workers: &Workers,
         mut journal: Journal,
         limits: AuditLimits,
         clock: ClockHandle,
@@ -58,10 +62,15 @@ impl Writer {
             lost: AtomicU64::new(0),
         });
         let mut state = State::new(journal, Arc::clone(&shared), clock, failing);
-        let spawned = thread::Builder::new().name("jeton-audit".to_owned()).spawn(move || state.run());
-        let handle = spawned.map_err(JournalError::Thread)?;
-        let thread = handle.thread().clone();
-        Ok(Self { shared, thread, handle: Mutex::new(Some(handle)) })
+        let started = workers.start(Worker::Audit, move |run| {
+            match run {
+                Run::First => {}
+                Run::AfterPanic => state.start_over(),
+            }
+            state.run();
+        });
+        let thread = started.map_err(JournalError::Thread)?;
+        Ok(Self { shared, thread, workers: workers.clone() })
     }
 
     /// Adds the members of a record. It waits for nothing: one copy under a lock that is held for nothing else.
@@ -86,10 +95,11 @@ impl Writer {
     pub(super) fn end(&self) {
         self.shared.ending.store(true, Ordering::SeqCst);
         self.thread.unpark();
-        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(handle) = handle {
-            // A thread that panicked has told so.
-            let _panicked = handle.join();
+        let left = self.workers.await_end(|worker| worker == Worker::Audit, END_TIMEOUT);
+        if !left.is_empty() {
+            tracing::error!(
+                "the disk of the audit log holds the thread that writes it; its last records may be lost"
+            );
         }
     }
 }
@@ -110,6 +120,10 @@ struct State {
     unsynced: bool,
     synced_at: Instant,
     failing: bool,
+    /// Where in the batch a panic has stopped it. One that stops there again is not tried a third time.
+    stopped_at: Option<usize>,
+    /// Records that were given up and are not told yet.
+    given_up: u64,
 }
 
 impl State {
@@ -123,6 +137,22 @@ impl State {
             unsynced: false,
             synced_at: Instant::now(),
             failing,
+            stopped_at: None,
+            given_up: 0,
+        }
+    }
+
+    /// After a panic: what is in the file is found out anew, and what cannot be written is given up, so that the log goes on.
+    fn start_over(&mut self) {
+        self.journal.reopen();
+        let rest = self.batch.get(self.batch_written..).unwrap_or_default();
+        let stopped_at = self.stopped_at.replace(self.batch_written);
+        if stopped_at == Some(self.batch_written) && !rest.is_empty() {
+            let lines = rest.split_inclusive(|byte| *byte == b'\n').count() as u64;
+            self.batch.clear();
+            self.batch_written = 0;
+            self.given_up = self.given_up.saturating_add(lines);
+            self.shared.lost.fetch_add(lines, Ordering::Relaxed);
         }
     }
 
@@ -151,15 +181,17 @@ impl State {
     fn write_all(&mut self) -> Result<(), JournalError> {
         let written = self.try_write_all();
         match &written {
-            Ok(()) if self.failing => {
-                self.failing = false;
-                tracing::info!("the audit log is written again");
+            Ok(()) => {
+                self.stopped_at = None;
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!("the audit log is written again");
+                }
             }
             Err(error) if !self.failing => {
                 self.failing = true;
                 warn(error);
             }
-            Ok(()) | Err(_) => {}
+            Err(_) => {}
         }
         written
     }
@@ -167,7 +199,7 @@ impl State {
     fn try_write_all(&mut self) -> Result<(), JournalError> {
         // What is left of a batch, then what is taken now; the next tick has the rest.
         self.write_batch()?;
-        let lost = self.shared.queue.take(&mut self.batch);
+        let lost = self.shared.queue.take(&mut self.batch).saturating_add(std::mem::take(&mut self.given_up));
         self.batch_written = 0;
         if lost > 0 {
             // In the batch, so that the loss is told once, behind the last record before it.

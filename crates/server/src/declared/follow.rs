@@ -5,10 +5,10 @@ use super::directory::Fingerprint;
 use super::plan::PlanTerms;
 use crate::audit::Audit;
 use crate::registry::{ApplyError, Registry};
+use crate::workers::{Worker, Workers};
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// The time between two looks at the files.
@@ -17,9 +17,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// The thread that looks at the files. Dropping this ends it.
 #[derive(Debug)]
 pub(crate) struct ClientsDirectory {
-    /// Taken when this is dropped, which is how the thread knows.
-    end: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// It is closed when this is dropped, which is how the thread knows.
+    _end: SyncSender<()>,
 }
 
 impl ClientsDirectory {
@@ -29,25 +28,13 @@ impl ClientsDirectory {
         terms: PlanTerms,
         registry: Registry,
         audit: Option<Audit>,
+        workers: &Workers,
     ) -> io::Result<Self> {
         let mut follower = Follower { dir, terms, registry, audit, applied: None, told: None };
         follower.look();
         let (end, ended) = sync_channel(1);
-        let thread = thread::Builder::new()
-            .name("jeton-clients".to_owned())
-            .spawn(move || keep_looking(&mut follower, &ended))?;
-        Ok(Self { end: Some(end), thread: Some(thread) })
-    }
-}
-
-impl Drop for ClientsDirectory {
-    fn drop(&mut self) {
-        self.end = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that follows the files of clients had panicked");
-        }
+        workers.start(Worker::Clients, move |_| keep_looking(&mut follower, &ended))?;
+        Ok(Self { _end: end })
     }
 }
 

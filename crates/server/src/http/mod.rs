@@ -449,10 +449,11 @@ impl RefusedBody {
     }
 }
 
-struct Panicked;
+#[derive(Debug)]
+pub(crate) struct Panicked;
 
-/// What `future` gives, unless it panics: a request that hits a fault must not take its neighbours down.
-async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
+/// What `future` gives, unless it panics: a request, or a step of a worker, that hits a fault must not take its neighbours down.
+pub(crate) async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
     let mut future = pin!(future);
     poll_fn(|context| {
         // After a panic the future is never polled again, so no state that was left half changed is seen.

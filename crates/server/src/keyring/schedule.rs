@@ -3,6 +3,7 @@
 
 use super::{Keyring, KeyringError, takeover};
 use crate::store::{ChangeNumber, CommitError, StoreLocation, StoreWatch, Write};
+use crate::workers::{Worker, Workers};
 use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::rotation::{Effect, RotationPolicy, decide};
 use jeton_proto::time::{Clock, Timestamp};
@@ -12,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 /// The time between two looks at the clock when no key changes.
@@ -36,13 +37,13 @@ pub(crate) struct Scheduler {
     pub(crate) in_use: Vec<Algorithm>,
     pub(crate) policy: RotationPolicy,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) workers: Workers,
 }
 
 /// The thread that runs the schedule. Dropping this ends it.
 pub(crate) struct KeySchedule {
     keyring: Arc<Keyring>,
     ended: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// What became of a decision.
@@ -77,9 +78,11 @@ impl Scheduler {
         }
         let (keyring, ended) = (Arc::clone(&self.keyring), Arc::<AtomicBool>::default());
         let of_thread = Arc::clone(&ended);
-        let thread = thread::Builder::new().name("jeton-keys".to_owned());
-        let thread = thread.spawn(move || self.keep(&nudged, &of_thread)).map_err(KeyringError::Thread)?;
-        Ok(KeySchedule { keyring, ended, thread: Some(thread) })
+        // Whatever a panic has left half decided is decided anew by what is in memory.
+        let workers = self.workers.clone();
+        let started = workers.start(Worker::Keys, move |_| self.keep(&nudged, &of_thread));
+        started.map_err(KeyringError::Thread)?;
+        Ok(KeySchedule { keyring, ended })
     }
 
     /// Does all that is due now.
@@ -153,7 +156,7 @@ impl Scheduler {
         }
     }
 
-    fn keep(self, nudged: &Receiver<()>, ended: &AtomicBool) {
+    fn keep(&self, nudged: &Receiver<()>, ended: &AtomicBool) {
         let mut awaited: Option<Awaited> = None;
         let mut rest = 0_u32;
         let mut failing = false;
@@ -211,11 +214,6 @@ impl Drop for KeySchedule {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
         self.keyring.nudge();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that rotates the signing keys had panicked");
-        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::http::PublishedKeys;
 use crate::server_key::ServerKey;
 use crate::store::{ChangeNumber, Expect, Kind, StoreLocation, StoreWatch, Write, sqlite_path};
+use crate::workers::Workers;
 use jeton_proto::jose::jwk::SigningKey;
 use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::rotation::{Effect, KeyState, KeyTimes, Retirement, RotationPolicy, Urgency};
@@ -41,6 +42,16 @@ struct Instance {
     keyring: Arc<Keyring>,
     watch: StoreWatch,
     _schedule: KeySchedule,
+    _ended: Awaited,
+}
+
+/// The last to be dropped of an instance: the files are nobody's afterwards.
+struct Awaited(Workers);
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        assert_eq!(self.0.await_end(|_| true, Duration::from_secs(20)), []);
+    }
 }
 
 impl Instance {
@@ -49,10 +60,12 @@ impl Instance {
         let key = ServerKey::open(dir).unwrap();
         let published = Arc::new(PublishedKeys::new(Vec::new(), policy().jwks_max_age()));
         let (keyring, nudged) = Keyring::new(key.sealer().unwrap(), published);
+        let workers = Workers::default();
         let watch = StoreWatch::start(
             location.open().unwrap(),
             vec![Arc::<Keyring>::clone(&keyring)],
             Arc::<HandClock>::clone(clock),
+            &workers,
         )
         .unwrap();
         let scheduler = Scheduler {
@@ -61,9 +74,10 @@ impl Instance {
             in_use: in_use.to_vec(),
             policy: policy(),
             clock: Arc::<HandClock>::clone(clock),
+            workers: workers.clone(),
         };
         let schedule = scheduler.start(dir, &watch, nudged)?;
-        Ok(Self { keyring, watch, _schedule: schedule })
+        Ok(Self { keyring, watch, _schedule: schedule, _ended: Awaited(workers) })
     }
 
     fn signs_with(&self, algorithm: Algorithm, clock: &HandClock) -> Option<String> {

@@ -4,6 +4,7 @@
 use super::families::Families;
 use super::otlp::{self, Teller};
 use crate::outbound::{Outbound, OutboundError, innermost};
+use crate::workers::{Worker, Workers};
 use http::header::{CONNECTION, CONTENT_TYPE};
 use jeton_proto::time::{Clock, Timestamp};
 use jeton_proto::wire::error_response::printable;
@@ -99,6 +100,7 @@ impl Exporter {
     pub(crate) async fn run(
         mut self,
         source: Arc<dyn Fn() -> Families + Send + Sync>,
+        workers: Workers,
         mut ending: oneshot::Receiver<()>,
     ) {
         loop {
@@ -107,11 +109,15 @@ impl Exporter {
                 self.export(&source(), EXPORT_TIMEOUT).await;
             };
             tokio::select! {
-                () = turn => {}
+                // After a panic the interval is the pause.
+                _ = workers.catch(Worker::Export, turn) => {}
                 _ = &mut ending => break,
             }
         }
-        self.export(&source(), LAST_EXPORT_TIMEOUT).await;
+        let last = source();
+        // What the metrics are of is let go of: it is to end while they are sent.
+        drop(source);
+        workers.catch(Worker::Export, self.export(&last, LAST_EXPORT_TIMEOUT)).await;
     }
 
     async fn export(&mut self, families: &Families, time: Duration) {

@@ -16,6 +16,7 @@ use crate::audit::AuditCounts;
 use crate::counters::CounterValues;
 use crate::inquiry_counters::InquiryCounterValues;
 use crate::keyring::KeyCounts;
+use crate::workers::Worker;
 use families::Durations;
 use jeton_proto::wire::client_auth::ClientAuthMethod;
 use jeton_proto::wire::error_response::ErrorCode;
@@ -65,6 +66,8 @@ pub(crate) struct Gauges {
     pub(crate) signing_keys: KeyCounts,
     pub(crate) audit: Option<AuditCounts>,
     pub(crate) certificate_refused: Option<bool>,
+    /// In the order of [`Worker::ALL`].
+    pub(crate) worker_panics: [u64; Worker::COUNT],
     pub(crate) otlp_exports_failed: Option<u64>,
     pub(crate) started_at_unix_seconds: u64,
 }
@@ -142,6 +145,10 @@ impl Metrics {
         families.single_of(&table::AUDIT_RECORDS_LOST, gauges.audit.map(|counts| counts.lost));
         families.single(&table::REGISTRY_READABLE, u64::from(gauges.registry_readable));
         families.single_of(&table::CLIENTS, gauges.clients);
+        families.begin(&table::WORKER_PANICS);
+        for (worker, panics) in Worker::ALL.iter().zip(gauges.worker_panics) {
+            families.sample(&[worker.name()], panics);
+        }
         families.single_of(&table::OTLP_EXPORTS_FAILED, gauges.otlp_exports_failed);
         families.single(&table::START_TIME, gauges.started_at_unix_seconds);
         families.begin(&table::BUILD_INFO);

@@ -16,6 +16,7 @@ fn gauges() -> Gauges {
         signing_keys: KeyCounts { announced: 1, active: 2, retired: 0 },
         audit: Some(AuditCounts { written: 5, lost: 2 }),
         certificate_refused: Some(false),
+        worker_panics: Worker::ALL.map(|worker| worker as u64 * 10),
         otlp_exports_failed: Some(8),
         started_at_unix_seconds: 1_700_000_000,
     }
@@ -64,6 +65,8 @@ fn what_is_counted_is_told() {
         (r#"jeton_server_signing_keys{state="active"}"#, "2"),
         (r#"jeton_server_signing_keys{state="retired"}"#, "0"),
         (r#"jeton_server_token_requests_limited_total{limit="failures"}"#, "4"),
+        (r#"jeton_server_worker_panics_total{worker="registry"}"#, "0"),
+        (r#"jeton_server_worker_panics_total{worker="revocations"}"#, "20"),
     ] {
         assert_eq!(samples.get(name), Some(&value), "{name}: {text}");
     }
@@ -95,8 +98,8 @@ fn the_page_for_operators_has_every_metric_and_value() {
     }
     let told = page.lines().filter(|line| line.starts_with("| `jeton_server_")).count();
     assert_eq!(told, METRICS.len(), "the page has a metric that is not there");
-    for outcome in OUTCOMES {
-        assert!(page.contains(&format!("`{outcome}`")), "{outcome}");
+    for value in OUTCOMES.into_iter().chain(Worker::ALL.map(Worker::name)) {
+        assert!(page.contains(&format!("`{value}`")), "{value}");
     }
     let text = Metrics::default().families(&gauges()).text();
     for Metric { name, .. } in METRICS {

@@ -1,6 +1,7 @@
 use super::writer::Unavailable;
 use super::*;
 use crate::store::{SqliteStore, Store};
+use crate::workers::Workers;
 use jeton_proto::jose::jwk::{JwkSet, SigningKey};
 use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::revocation::{REMEMBERED_AFTER_EXPIRY, RevokedTokens, remembered_until};
@@ -52,7 +53,8 @@ impl Instance {
     fn writer(&self, dir: &TempDir) -> RevocationWriter {
         let store = SqliteStore::open(dir.path()).unwrap();
         let clock = Arc::<SetClock>::clone(&self.clock);
-        RevocationWriter::start(Box::new(store), Arc::clone(&self.revocations), clock).unwrap()
+        RevocationWriter::start(Box::new(store), Arc::clone(&self.revocations), clock, &Workers::default())
+            .unwrap()
     }
 
     fn is_revoked(&self, jwt_id: &str) -> bool {
@@ -138,8 +140,13 @@ async fn t40_a_full_disk_is_told_and_what_was_revoked_stays_so() {
     let mut store = SqliteStore::open(dir.path()).unwrap();
     store.limit_pages(1);
     let revocations = Arc::clone(&here.revocations);
-    let writer =
-        RevocationWriter::start(Box::new(store), revocations, Arc::<SetClock>::clone(&here.clock)).unwrap();
+    let writer = RevocationWriter::start(
+        Box::new(store),
+        revocations,
+        Arc::<SetClock>::clone(&here.clock),
+        &Workers::default(),
+    )
+    .unwrap();
     let mut acknowledged = Vec::new();
     let refused = loop {
         let jwt_id = format!("{}-{}", "x".repeat(1000), acknowledged.len());

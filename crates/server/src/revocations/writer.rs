@@ -4,12 +4,12 @@
 use super::Revocations;
 use crate::issuer::ClockHandle;
 use crate::store::{CommitError, Expect, Kind, Store, Write};
+use crate::workers::{Worker, Workers};
 use jeton_proto::revocation::{MAX_PAGE_ENTRIES, RevokedId, remembered_until};
 use jeton_proto::time::{Clock, Timestamp};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -27,9 +27,8 @@ const _: () = assert!(MAX_COMMIT <= MAX_PAGE_ENTRIES);
 /// The thread that writes revocations. Dropping this writes what is waiting and ends it.
 #[derive(Debug)]
 pub(crate) struct RevocationWriter {
-    /// Taken when this is dropped, which is how the thread knows.
-    queue: Option<SyncSender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    /// It is closed when this is dropped, which is how the thread knows.
+    queue: SyncSender<Job>,
 }
 
 /// A token to be revoked, and whoever waits for it.
@@ -71,13 +70,13 @@ impl RevocationWriter {
         store: Box<dyn Store>,
         revocations: Arc<Revocations>,
         clock: Arc<dyn Clock>,
+        workers: &Workers,
     ) -> io::Result<Self> {
         let (queue, jobs) = sync_channel(MAX_QUEUED_ITEMS);
-        let writing = Writing { store, revocations, clock: ClockHandle(clock) };
-        let thread = thread::Builder::new()
-            .name("jeton-revocations".to_owned())
-            .spawn(move || write_all(writing, &jobs))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+        let mut writing = Writing { store, revocations, clock: ClockHandle(clock) };
+        // Whoever waits when it panics is told that the token may be good still. What a commit had begun, the store undoes.
+        workers.start(Worker::Revocations, move |_| write_all(&mut writing, &jobs))?;
+        Ok(Self { queue })
     }
 
     /// Revokes the token with this `jti`, which expires at `expires_at`, and returns when the store has it for good.
@@ -89,8 +88,7 @@ impl RevocationWriter {
     ) -> Result<(), Unavailable> {
         let (done, written) = oneshot::channel();
         let job = Job { jwt_id: jwt_id.to_owned(), expires_at, client_id: client_id.to_owned(), done };
-        let queue = self.queue.as_ref().ok_or(Unavailable::Store)?;
-        queue.try_send(job).map_err(|refused| match refused {
+        self.queue.try_send(job).map_err(|refused| match refused {
             TrySendError::Full(_) => Unavailable::QueueFull,
             TrySendError::Disconnected(_) => Unavailable::Store,
         })?;
@@ -102,24 +100,13 @@ impl RevocationWriter {
     }
 }
 
-impl Drop for RevocationWriter {
-    fn drop(&mut self) {
-        self.queue = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that writes revocations had panicked");
-        }
-    }
-}
-
 struct Writing {
     store: Box<dyn Store>,
     revocations: Arc<Revocations>,
     clock: ClockHandle,
 }
 
-fn write_all(mut writing: Writing, jobs: &Receiver<Job>) {
+fn write_all(writing: &mut Writing, jobs: &Receiver<Job>) {
     while let Ok(first) = jobs.recv() {
         let mut together = vec![first];
         together.extend(jobs.try_iter().take(MAX_COMMIT - 1));

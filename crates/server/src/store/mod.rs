@@ -14,6 +14,7 @@ pub(crate) use watch::{Follower, StoreWatch};
 use crate::config::Storage;
 use crate::data_dir::PrivateFileError;
 use crate::spent_assertions::SharedSpending;
+use crate::workers::Workers;
 use jeton_proto::time::{Clock, Timestamp};
 use postgres::{PostgresSpending, PostgresStore};
 use std::error::Error;
@@ -184,11 +185,13 @@ impl StoreLocation {
     pub(crate) fn spending(
         &self,
         clock: &Arc<dyn Clock>,
+        workers: &Workers,
     ) -> Result<Option<Arc<dyn SharedSpending>>, StoreError> {
         match self {
             Self::DataDir(_) => Ok(None),
             Self::Postgres(database) => {
-                Ok(Some(Arc::new(PostgresSpending::start(database, Arc::clone(clock))?)))
+                let spending = PostgresSpending::start(database, Arc::clone(clock), workers.clone())?;
+                Ok(Some(Arc::new(spending)))
             }
         }
     }

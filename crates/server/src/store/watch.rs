@@ -5,6 +5,7 @@
 //! works at once. All who fail at the same time share that look, and there are at most fifty a second.
 
 use super::{ChangeNumber, Changes, Extent, Listening, Store, StoreError};
+use crate::workers::{Run, Worker, Workers};
 use jeton_proto::hindsight::Hindsight;
 use jeton_proto::time::Clock;
 use std::fmt;
@@ -12,7 +13,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -37,7 +38,6 @@ pub(crate) struct StoreWatch {
     shared: Arc<Shared>,
     /// Taken when this is dropped, which is how the thread knows.
     nudge: Option<Arc<SyncSender<()>>>,
-    thread: Option<JoinHandle<()>>,
     looks_done: watch::Receiver<u64>,
     /// Where the store can hear of what others commit.
     _listening: Option<Listening>,
@@ -76,6 +76,7 @@ impl StoreWatch {
         mut store: Box<dyn Store>,
         followers: Vec<Arc<dyn Follower>>,
         clock: Arc<dyn Clock>,
+        workers: &Workers,
     ) -> Result<Self, WatchError> {
         let seen = look(store.as_mut(), &followers, ChangeNumber(0))?;
         let shared = Arc::new(Shared {
@@ -88,17 +89,20 @@ impl StoreWatch {
         let listening = store.listen(Nudge::of(&nudge));
         let (done, looks_done) = watch::channel(0);
         let of_thread = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("jeton-registry".to_owned()).spawn(move || {
-            let watcher = Watcher::new(store, followers, seen, clock);
-            keep_watch(watcher, &of_thread, &nudged, &done);
+        let mut watcher = Watcher::new(store, followers, seen, clock);
+        workers.start(Worker::Registry, move |run| {
+            match run {
+                Run::First => {}
+                Run::AfterPanic => watcher.start_over(&of_thread),
+            }
+            keep_watch(&mut watcher, &of_thread, &nudged, &done);
         })?;
-        Ok(Self { shared, nudge: Some(nudge), thread: Some(thread), looks_done, _listening: listening })
+        Ok(Self { shared, nudge: Some(nudge), looks_done, _listening: listening })
     }
 
     /// Whether the last look could read the store. If not, the token path goes on with what was read before.
     pub(crate) fn is_readable(&self) -> bool {
-        let looks_go_on = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
-        looks_go_on && self.shared.readable.load(Ordering::Relaxed)
+        self.shared.readable.load(Ordering::Relaxed)
     }
 
     /// Waits for a look that begins after this call: at most about [`LEAST_GAP`] when all is well, and never longer
@@ -136,11 +140,6 @@ impl StoreWatch {
 impl Drop for StoreWatch {
     fn drop(&mut self) {
         self.nudge = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that reads the registry had panicked");
-        }
     }
 }
 
@@ -197,6 +196,12 @@ impl Watcher {
         Self { store, followers, seen, clock, hindsight: Hindsight::default() }
     }
 
+    /// A follower may have taken a part of what it was told: it is told everything anew.
+    fn start_over(&mut self, shared: &Shared) {
+        self.seen = ChangeNumber(0);
+        shared.readable.store(false, Ordering::Relaxed);
+    }
+
     fn look(&mut self) -> Result<(), StoreError> {
         self.seen = look(self.store.as_mut(), &self.followers, self.seen)?;
         Ok(())
@@ -213,11 +218,11 @@ impl Watcher {
     }
 }
 
-fn keep_watch(mut watcher: Watcher, shared: &Shared, nudged: &Receiver<()>, done: &watch::Sender<u64>) {
+fn keep_watch(watcher: &mut Watcher, shared: &Shared, nudged: &Receiver<()>, done: &watch::Sender<u64>) {
     loop {
         match nudged.recv_timeout(POLL_INTERVAL) {
             Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => return shared.readable.store(false, Ordering::Relaxed),
         }
         let begun = shared.looks_begun.fetch_add(1, Ordering::SeqCst).saturating_add(1);
         match watcher.look() {

@@ -37,6 +37,7 @@ mod shared_assertions;
 mod throttling;
 mod tls;
 mod tokens;
+mod workers;
 
 use jeton_proto::issuance::ClientSettings;
 use jeton_proto::secret::Secret;

@@ -2,11 +2,12 @@
 
 use super::SecretUses;
 use crate::store::{CommitError, Store};
+use crate::workers::{Worker, Workers};
 use jeton_proto::time::Clock;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 /// The time between two writings.
@@ -19,9 +20,8 @@ const BETWEEN_BATCHES: Duration = Duration::from_millis(20);
 /// Writes down the uses of secrets once a minute. Dropping this writes what is left, and ends the thread.
 #[derive(Debug)]
 pub(crate) struct UseFlusher {
-    /// Taken when this is dropped, which is how the thread knows.
-    end: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// It is closed when this is dropped, which is how the thread knows.
+    _end: SyncSender<()>,
 }
 
 impl UseFlusher {
@@ -30,24 +30,12 @@ impl UseFlusher {
         store: Box<dyn Store>,
         uses: Arc<SecretUses>,
         clock: Arc<dyn Clock>,
+        workers: &Workers,
     ) -> io::Result<Self> {
         let (end, ended) = sync_channel(1);
         let mut writer = Writer { store, uses, clock, failing: false };
-        let thread = thread::Builder::new()
-            .name("jeton-uses".to_owned())
-            .spawn(move || keep_writing(&mut writer, &ended))?;
-        Ok(Self { end: Some(end), thread: Some(thread) })
-    }
-}
-
-impl Drop for UseFlusher {
-    fn drop(&mut self) {
-        self.end = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that writes down the uses of secrets had panicked");
-        }
+        workers.start(Worker::Uses, move |_| keep_writing(&mut writer, &ended))?;
+        Ok(Self { _end: end })
     }
 }
 

@@ -11,9 +11,11 @@ use super::statements::EARLIER_NOW_MS;
 use super::{Database, ended};
 use crate::spent_assertions::{SharedSpend, SharedSpending, SpentKey};
 use crate::store::{Listening, StoreError};
+use crate::workers::{Worker, Workers};
 use jeton_proto::time::{Clock, Timestamp};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -89,7 +91,11 @@ impl Shared {
 
 impl PostgresSpending {
     /// Connects, and begins.
-    pub(crate) fn start(database: &Arc<Database>, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+    pub(crate) fn start(
+        database: &Arc<Database>,
+        clock: Arc<dyn Clock>,
+        workers: Workers,
+    ) -> Result<Self, StoreError> {
         let connector = Arc::clone(database.connector());
         let session = database.wait(async move { connector.first_session().await });
         let session = session.unwrap_or_else(|| Err(ended())).map_err(|fault| database.error(fault))?;
@@ -100,6 +106,7 @@ impl PostgresSpending {
             link: Link::Ready(session),
             shared: Arc::clone(&shared),
             clock,
+            workers,
             pause: Pause::default(),
             taking: Taking::Yes,
             purge_at: Instant::now(),
@@ -168,6 +175,7 @@ struct Front {
     link: Link,
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
+    workers: Workers,
     pause: Pause,
     taking: Taking,
     purge_at: Instant,
@@ -201,20 +209,31 @@ impl Link {
 
 impl Front {
     async fn serve(mut self, mut queue: mpsc::Receiver<Asked>) {
-        let mut batch = Vec::with_capacity(MOST_AT_ONCE);
+        let workers = self.workers.clone();
         loop {
-            let wait = self.until_upkeep(Instant::now());
-            tokio::select! {
-                connected = self.link.connected() => self.connected(connected),
-                taken = queue.recv_many(&mut batch, MOST_AT_ONCE) => {
-                    if taken == 0 {
-                        return;
-                    }
-                    self.spend(std::mem::take(&mut batch)).await;
-                }
-                () = tokio::time::sleep(wait) => self.upkeep().await,
+            match workers.catch(Worker::Assertions, self.step(&mut queue)).await {
+                Some(ControlFlow::Continue(())) => {}
+                Some(ControlFlow::Break(())) => return,
+                // Whoever waited is told that nobody knows, and the pause is that of a database that is away.
+                None => self.lost(Fault::unreachable(&"a fault of this program ended what was under way")),
             }
         }
+    }
+
+    async fn step(&mut self, queue: &mut mpsc::Receiver<Asked>) -> ControlFlow<()> {
+        let mut batch = Vec::new();
+        let wait = self.until_upkeep(Instant::now());
+        tokio::select! {
+            connected = self.link.connected() => self.connected(connected),
+            taken = queue.recv_many(&mut batch, MOST_AT_ONCE) => {
+                if taken == 0 {
+                    return ControlFlow::Break(());
+                }
+                self.spend(batch).await;
+            }
+            () = tokio::time::sleep(wait) => self.upkeep().await,
+        }
+        ControlFlow::Continue(())
     }
 
     /// One statement for all of `batch`. Without an answer its callers are told, by that their channel is closed.

@@ -42,7 +42,13 @@ fn location(dir: &Path) -> StoreLocation {
 fn watch(dir: &Path) -> (StoreWatch, Arc<Mirror>) {
     let mirror = Arc::<Mirror>::default();
     let followers: Vec<Arc<dyn Follower>> = vec![Arc::<Mirror>::clone(&mirror)];
-    let watch = StoreWatch::start(location(dir).open().unwrap(), followers, Arc::new(SystemClock)).unwrap();
+    let watch = StoreWatch::start(
+        location(dir).open().unwrap(),
+        followers,
+        Arc::new(SystemClock),
+        &Workers::default(),
+    )
+    .unwrap();
     (watch, mirror)
 }
 
@@ -163,6 +169,40 @@ fn a_watch_that_has_ended_is_told() {
     assert!(watch.is_readable());
     watch.nudge = None;
     within_a_second(|| !watch.is_readable());
+}
+
+/// Panics at what it is told next.
+#[derive(Debug, Default)]
+struct Faulty(AtomicBool);
+
+impl Follower for Faulty {
+    fn follow(&self, _: &Changes) {
+        assert!(!self.0.swap(false, Ordering::Relaxed), "on purpose");
+    }
+}
+
+#[test]
+fn a_watch_that_panics_tells_everything_anew_and_is_not_readable_until_then() {
+    let dir = tempfile::tempdir().unwrap();
+    set(dir.path(), "before", Some("0"));
+    let (mirror, faulty) = (Arc::<Mirror>::default(), Arc::<Faulty>::default());
+    let followers: Vec<Arc<dyn Follower>> =
+        vec![Arc::<Faulty>::clone(&faulty), Arc::<Mirror>::clone(&mirror)];
+    let workers = Workers::default();
+    let store = location(dir.path()).open().unwrap();
+    let watch = StoreWatch::start(store, followers, Arc::new(SystemClock), &workers).unwrap();
+    // What nobody has told it is gone when it is told everything.
+    mirror.0.lock().unwrap().insert((Kind::Client, "of nobody".to_owned()), "1".to_owned());
+    faulty.0.store(true, Ordering::Relaxed);
+    set(dir.path(), "client", Some("1"));
+    let begun = Instant::now();
+    while mirror.client("client").is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it does not go on");
+        thread::sleep(Duration::from_millis(5));
+    }
+    within_a_second(|| watch.is_readable());
+    assert!(mirror.client("of nobody").is_none() && mirror.client("before").is_some());
+    assert_eq!(workers.panics().iter().sum::<u64>(), 1);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ fn settings(postgres: &Postgres) -> PostgresSettings {
 
 fn front(postgres: &Postgres) -> Arc<PostgresSpending> {
     let database = Arc::new(Database::new(&settings(postgres)).unwrap());
-    Arc::new(PostgresSpending::start(&database, Arc::new(SystemClock)).unwrap())
+    Arc::new(PostgresSpending::start(&database, Arc::new(SystemClock), Workers::default()).unwrap())
 }
 
 fn key(number: u32) -> Key {
