@@ -22,7 +22,14 @@ pub(crate) async fn run(args: &ServerArgs, layers: &Layers) -> Result<(), Failur
         Storage::Embedded => None,
         Storage::Postgres(settings) => settings.place().ok(),
     };
-    let (server, clients) = start(sockets, config).await?;
+    let (server, clients) = tokio::select! {
+        started = start(sockets, config) => started?,
+        // What it waits for, such as a database that hangs, is left as a kill would leave it.
+        () = interrupt.wait() => {
+            output::note("ended before it had started");
+            return Ok(());
+        }
+    };
     let addresses = server.local_addrs().iter().map(ToString::to_string);
     output::note(&format!(
         "listening on    {}\nissuer          {}\ntoken endpoint  {}\ndata directory  {}\nclients         {clients}",

@@ -5,7 +5,7 @@ use crate::process::{Home, Running, Server, eventually};
 use rustix::process::Signal;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
@@ -153,4 +153,39 @@ fn one_who_is_killed_while_adding_leaves_all_or_nothing() {
     assert_eq!(counted, clients.len().to_string());
     let torn = "SELECT count(*) FROM jeton.record WHERE change > (SELECT change FROM jeton.counter)";
     assert_eq!(postgres.sql(torn), "0");
+}
+
+/// Whether the process has said what is to be done at SIGTERM.
+fn catches_the_end(running: &Running) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid().as_raw_nonzero())).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+    u64::from_str_radix(caught, 16).unwrap() & (1 << (Signal::TERM.as_raw() - 1)) != 0
+}
+
+#[test]
+fn a_database_that_hangs_holds_the_end_of_no_process() {
+    let postgres = Postgres::start();
+    let home = home(&postgres);
+    let server = Server::start(&home, &[], &[]);
+    let added = home.run(&["client", "add", "billing", "--scope", "a"]);
+    let token_url = server.token_url();
+    let variables =
+        [("JETON_TOKEN_URL", token_url.as_str()), ("JETON_CLIENT_SECRET", added.done().trim_end())];
+    // The use of the secret is to be written down at the end.
+    home.run_with(&variables, &["token", "--no-cache", "--client-id", "billing"]).done();
+    let frozen = postgres.freeze();
+    let begun = Instant::now();
+    let (code, said) = server.end();
+    assert_eq!(code, 0, "{said}");
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}: {said}", begun.elapsed());
+    let log = std::fs::read_to_string(home.data_dir().join("audit.jsonl")).unwrap();
+    assert!(log.lines().last().unwrap().contains("\"server_ended\""), "{log}");
+    home.run(&["audit", "verify"]).done();
+    // One that has not started yet ends at once.
+    let starting = Running::start(home.jeton(&["serve", "--listen", "127.0.0.1:0"]));
+    eventually("that it catches the signal", || catches_the_end(&starting));
+    starting.signal(Signal::TERM);
+    let ended = starting.end();
+    assert!(ended.code == 0 && ended.stderr.contains("ended before it had started"), "{ended}");
+    drop(frozen);
 }
