@@ -7,6 +7,7 @@ use crate::issuance::CertificateThumbprint;
 use crate::jose::jwk::{KeyError, SigningKey};
 use crate::jose::jws::{self, InvalidJson, json};
 use crate::time::Timestamp;
+use crate::wire::json_text::needs_no_escape;
 use crate::wire::scope::Scope;
 use serde_json::{Map, Value};
 
@@ -324,12 +325,10 @@ fn push_seconds(json: &mut String, at: Timestamp) {
 /// A JSON string (RFC 8259 §7).
 fn push_text(json: &mut String, text: &str) {
     json.push('"');
-    // All bytes are looked at, instead of stopping at the first: there seldom is one, and the loop has no branches.
-    let special = |byte: u8| matches!(byte, 0..=0x1f | b'"' | b'\\');
-    if text.bytes().fold(false, |found, byte| found | special(byte)) {
-        text.chars().for_each(|character| push_escaped(json, character));
-    } else {
+    if needs_no_escape(text) {
         json.push_str(text);
+    } else {
+        text.chars().for_each(|character| push_escaped(json, character));
     }
     json.push('"');
 }

@@ -11,7 +11,7 @@ mod tests;
 pub use crate::jose::assertion_algorithm::{AssertionAlgorithm, UnknownAssertionAlgorithm};
 pub use invalid::InvalidAssertionKey;
 
-use crate::jose::jwk::{KeyError, KeyPair, RsaPadding};
+use crate::jose::jwk::{KeyError, KeyPair, RsaPadding, Signature};
 use crate::jose::jws::{self, MAX_KEY_ID_BYTES};
 use crate::secret::Secret;
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
@@ -299,7 +299,7 @@ impl AssertionKey {
         Ok(Secret::new(compact))
     }
 
-    fn signature(&self, input: &[u8]) -> Result<Vec<u8>, KeyError> {
+    fn signature(&self, input: &[u8]) -> Result<Signature, KeyError> {
         let padding = match self.algorithm {
             AssertionAlgorithm::Ps256 => RsaPadding::Pss,
             AssertionAlgorithm::Es256
@@ -309,7 +309,7 @@ impl AssertionKey {
         };
         match &*self.signer {
             Signer::Pair(pair) => pair.sign(input, padding),
-            Signer::Secret { key, .. } => Ok(hmac::sign(key, input).as_ref().to_vec()),
+            Signer::Secret { key, .. } => Ok(Signature::Long(hmac::sign(key, input).as_ref().to_vec())),
         }
     }
 

@@ -9,7 +9,7 @@ mod signing_key;
 mod tests;
 
 pub use client_key_set::ClientKeySet;
-pub(in crate::jose) use key_pair::{KeyPair, RsaPadding};
+pub(in crate::jose) use key_pair::{KeyPair, RsaPadding, Signature};
 pub(in crate::jose) use rsa_modulus::check_modulus;
 pub use set::{InvalidJwkSet, JwkSet, MAX_JWK_SET_BYTES, MAX_JWK_SET_KEYS, SkippedKey};
 pub use signing_key::SigningKey;

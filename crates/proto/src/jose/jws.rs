@@ -8,7 +8,7 @@ pub(crate) mod json;
 #[cfg(test)]
 mod tests;
 
-use crate::jose::jwk::{KeyError, SigningKey, VerificationKey};
+use crate::jose::jwk::{KeyError, Signature, SigningKey, VerificationKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub(in crate::jose) use compact::Compact;
@@ -88,14 +88,14 @@ pub(in crate::jose) fn append_payload_and_signature(
     key: &SigningKey,
     payload: &[u8],
 ) -> Result<(), KeyError> {
-    append_signed(compact, payload, |input| key.sign(input))
+    append_signed(compact, payload, |input| key.signature(input))
 }
 
 /// The same with whatever makes the signature of the signing input.
 pub(in crate::jose) fn append_signed(
     compact: &mut String,
     payload: &[u8],
-    sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, KeyError>,
+    sign: impl FnOnce(&[u8]) -> Result<Signature, KeyError>,
 ) -> Result<(), KeyError> {
     URL_SAFE_NO_PAD.encode_string(payload, compact);
     let signature = sign(compact.as_bytes())?;

@@ -36,7 +36,14 @@ pub(super) fn read<'a, P: Parameter>(
         return Err(TokenRequestError::BodyTooLong { bytes: body.len() });
     }
     let mut seen = Names::new();
-    for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+    let ends = memchr::memchr_iter(b'&', body).chain([body.len()]);
+    let mut begin = 0;
+    for end in ends {
+        let pair = body.get(begin..end).unwrap_or_default();
+        begin = end + 1;
+        if pair.is_empty() {
+            continue;
+        }
         if seen.count == MAX_PARAMETERS {
             return Err(TokenRequestError::TooManyParameters);
         }
@@ -137,8 +144,10 @@ pub(super) enum InvalidComponent {
 }
 
 fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
-    let mut halves = pair.splitn(2, |byte| *byte == b'=');
-    (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
+    match memchr::memchr(b'=', pair).and_then(|at| pair.split_at_checked(at)) {
+        Some((name, value)) => (name, value.get(1..).unwrap_or_default()),
+        None => (pair, &[]),
+    }
 }
 
 fn unescape(encoded: &[u8]) -> Result<Vec<u8>, InvalidComponent> {

@@ -4,6 +4,7 @@ pub mod challenge;
 pub mod client_auth;
 pub mod error_response;
 pub mod introspection;
+pub mod json_text;
 pub mod metadata;
 pub mod presented_token;
 pub mod retry_after;

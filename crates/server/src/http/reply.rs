@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use jeton_proto::secret::{Secret, wiped_bytes};
 use jeton_proto::wire::error_response::ErrorCode;
+use jeton_proto::wire::json_text::needs_no_escape;
 
 /// What stands around a token.
 const BEFORE_TOKEN: &str = "{\"access_token\":\"";
@@ -46,7 +47,7 @@ pub(super) fn token(issued: IssuedToken) -> Answer {
 /// A token as it stands between the quotes of a JSON string, with so much room behind it that it need not move.
 fn with_room(token: Secret<String>, room_bytes: usize) -> String {
     let text = token.expose();
-    if is_plain(text) && text.capacity() - text.len() >= room_bytes {
+    if needs_no_escape(text) && text.capacity() - text.len() >= room_bytes {
         return token.into_exposed();
     }
     // Of a token that is none of ours. Six bytes are the longest escape of one.
@@ -160,20 +161,13 @@ fn text(status: StatusCode, text: &'static str) -> Answer {
 
 /// Appends a JSON string. The texts here are all but always plain ASCII; whatever is not goes the long way.
 pub(crate) fn push_text(json: &mut Vec<u8>, text: &str) {
-    if is_plain(text) {
+    if needs_no_escape(text) {
         json.push(b'"');
         json.extend_from_slice(text.as_bytes());
         json.push(b'"');
     } else {
         json.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
     }
-}
-
-/// Whether a JSON string of the text has no escape. All bytes are looked at, many at once, instead of stopping at the first that is
-/// not plain: there seldom is one.
-fn is_plain(text: &str) -> bool {
-    let special = |byte: u8| !matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~');
-    !text.bytes().fold(false, |found, byte| found | special(byte))
 }
 
 /// Appends a number in decimal digits.

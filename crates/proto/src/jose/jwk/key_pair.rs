@@ -3,6 +3,7 @@
 use super::rsa_modulus::check_modulus;
 use super::{Jwk, KeyError, PublicKey};
 use crate::jose::der::{self, INTEGER, SEQUENCE};
+use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaKeyPair,
@@ -24,20 +25,41 @@ pub(in crate::jose) enum RsaPadding {
     Pss,
 }
 
+/// A signature. Those of curves need no memory of their own.
+pub(in crate::jose) enum Signature {
+    OfCurve([u8; 64]),
+    Long(Vec<u8>),
+}
+
+impl AsRef<[u8]> for Signature {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::OfCurve(signature) => signature,
+            Self::Long(signature) => signature,
+        }
+    }
+}
+
+fn of_curve(signature: &[u8]) -> Result<Signature, Unspecified> {
+    signature.try_into().map(Signature::OfCurve).map_err(|_| Unspecified)
+}
+
 impl KeyPair {
     /// Signs `message` with SHA-256; the signature is in the form of RFC 7518 §3.
-    pub(in crate::jose) fn sign(&self, message: &[u8], padding: RsaPadding) -> Result<Vec<u8>, KeyError> {
+    pub(in crate::jose) fn sign(&self, message: &[u8], padding: RsaPadding) -> Result<Signature, KeyError> {
         let random = SystemRandom::new();
         let signature = match self {
-            Self::P256(pair) => pair.sign(&random, message).map(|signature| signature.as_ref().to_vec()),
-            Self::Ed25519(pair) => pair.try_sign(message).map(|signature| signature.as_ref().to_vec()),
+            Self::P256(pair) => {
+                pair.sign(&random, message).and_then(|signature| of_curve(signature.as_ref()))
+            }
+            Self::Ed25519(pair) => pair.try_sign(message).and_then(|signature| of_curve(signature.as_ref())),
             Self::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 let encoding = match padding {
                     RsaPadding::Pkcs1 => &RSA_PKCS1_SHA256,
                     RsaPadding::Pss => &RSA_PSS_SHA256,
                 };
-                pair.sign(encoding, &random, message, &mut signature).map(|()| signature)
+                pair.sign(encoding, &random, message, &mut signature).map(|()| Signature::Long(signature))
             }
         };
         signature.map_err(|_| KeyError::Signing)

@@ -1,6 +1,6 @@
 //! Private keys that sign.
 
-use super::key_pair::{KeyPair, RsaPadding};
+use super::key_pair::{KeyPair, RsaPadding, Signature};
 use super::{Jwk, KeyError};
 use crate::jose::jws::Algorithm;
 use crate::secret::Secret;
@@ -85,6 +85,11 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError::Signing`] when the cryptographic library fails.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.signature(message).map(|signature| signature.as_ref().to_vec())
+    }
+
+    /// The same, where it lies.
+    pub(in crate::jose) fn signature(&self, message: &[u8]) -> Result<Signature, KeyError> {
         self.pair.sign(message, RsaPadding::Pkcs1)
     }
 
