@@ -12,7 +12,7 @@ use crate::keys::KeyCache;
 use follower::Follower;
 use jeton::http::EndpointUrl;
 use jeton::{Clock, Timestamp};
-use jeton_proto::revocation::RevokedTokens;
+use jeton_proto::revocation::{FeedPosition, RevokedTokens};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -50,8 +50,8 @@ struct State {
     last_error: Option<FeedError>,
     /// Where the list is, as far as it is known.
     place: Option<EndpointUrl>,
-    /// The entity tag of the last page, and since when it is.
-    tag: Option<(u64, String)>,
+    /// The entity tag of the last page, and from where it was asked.
+    tag: Option<(FeedPosition, String)>,
 }
 
 /// What is known of the revoked tokens: for metrics, and for the readiness of a service.

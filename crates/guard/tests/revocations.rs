@@ -14,7 +14,7 @@ use jeton_guard::{
 };
 use jeton_proto::issuance::ClientSettings;
 use jeton_proto::jose::jwk::SigningKey;
-use jeton_proto::revocation::{More, RevocationEntry, RevocationPage, RevokedId};
+use jeton_proto::revocation::{ChangeMark, More, RevocationEntry, RevocationPage, RevokedId};
 use jeton_proto::secret::Secret;
 use jeton_server::{Config, Listen, Registry, Server};
 use serde_json::{Value, json};
@@ -43,6 +43,8 @@ enum Trouble {
     Old,
     Endless,
     Unreachable,
+    /// A server that draws no marks.
+    Unmarked,
 }
 
 impl Listing {
@@ -70,12 +72,20 @@ impl Listing {
         self.revoked.lock().unwrap().push(jwt_id);
     }
 
+    fn mark(&self, through: usize) -> Option<ChangeMark> {
+        mark_of(&self.revoked.lock().unwrap(), through)
+    }
+
     fn be(&self, trouble: Trouble) {
         *self.trouble.lock().unwrap() = trouble;
     }
 
+    /// Asked with a mark that is not the one here, as after a backup, it begins from the beginning.
     fn page(&self, query: &str) -> String {
-        let since: usize = query.strip_prefix("since=").unwrap().parse().unwrap();
+        let (since, marked) = query.strip_prefix("since=").unwrap().split_once("&mark=").unzip();
+        let since = since.unwrap_or_else(|| query.strip_prefix("since=").unwrap()).parse().unwrap();
+        let known = marked.is_none() || marked == self.mark(since).map(|mark| mark.to_string()).as_deref();
+        let since = if known { since } else { 0 };
         let revoked = self.revoked.lock().unwrap();
         let end = revoked.len().min(since + 2);
         let trouble = *self.trouble.lock().unwrap();
@@ -87,6 +97,7 @@ impl Listing {
         let page = RevocationPage {
             since: since as u64,
             through: if trouble == Trouble::Endless { since as u64 + 1 } else { end as u64 },
+            mark: if trouble == Trouble::Unmarked { None } else { mark_of(&revoked, end) },
             more: if end < revoked.len() || trouble == Trouble::Endless { More::Follows } else { More::None },
             entries: revoked.get(since..end).unwrap_or_default().iter().map(entry).collect(),
         };
@@ -106,9 +117,11 @@ impl Listing {
             Trouble::Fails(status) => (status, "trouble".to_owned()),
             Trouble::Says(text) => (200, text.to_owned()),
             Trouble::Unreachable => return Err(ExchangeError::Connect("refused".to_owned())),
-            Trouble::None | Trouble::SignedByStranger | Trouble::Old | Trouble::Endless => {
-                (200, String::new())
-            }
+            Trouble::None
+            | Trouble::SignedByStranger
+            | Trouble::Old
+            | Trouble::Endless
+            | Trouble::Unmarked => (200, String::new()),
         };
         let tag = format!("\"{query}-{}\"", self.revoked.lock().unwrap().len());
         let healthy = trouble == Trouble::None;
@@ -122,6 +135,12 @@ impl Listing {
         response.headers_mut().insert("etag", tag.parse().unwrap());
         Ok(response)
     }
+}
+
+/// Of all that came up to here.
+fn mark_of(revoked: &[&str], through: usize) -> Option<ChangeMark> {
+    let names = revoked.get(..through).filter(|names| !names.is_empty())?.concat();
+    RevokedId::of(&names).as_bytes().first_chunk().copied().map(ChangeMark::from_bytes)
 }
 
 impl HttpExchange for Listing {
@@ -168,7 +187,9 @@ async fn a_token_that_was_revoked_before_the_first_request_is_refused_by_it() {
     let status = guard.revocation_status().unwrap();
     assert_eq!((status.known, status.failures, status.last_error), (5, 0, None));
     assert_eq!(status.confirmed_at, Some(listing.issuer.clock.now()));
-    assert_eq!(*listing.asked.lock().unwrap(), ["since=0 -", "since=2 -", "since=4 -"]);
+    let mark = |through| listing.mark(through).unwrap();
+    let asked = ["since=0 -", &format!("since=2&mark={} -", mark(2)), &format!("since=4&mark={} -", mark(4))];
+    assert_eq!(*listing.asked.lock().unwrap(), asked);
 }
 
 #[tokio::test(start_paused = true)]
@@ -178,7 +199,8 @@ async fn a_token_is_refused_within_one_poll_and_an_unchanged_list_is_not_sent_ag
     let guard = listing.guard(list());
     assert!(guard.check(&listing.token("b")).await.is_ok());
     tokio::time::sleep(5 * SECOND).await;
-    assert!(listing.asked.lock().unwrap().contains(&"since=1 \"since=1-1\"".to_owned()));
+    let query = format!("since=1&mark={}", listing.mark(1).unwrap());
+    assert!(listing.asked.lock().unwrap().contains(&format!("{query} \"{query}-1\"")));
     listing.revoke("b");
     tokio::time::sleep(SECOND + SECOND / 5).await;
     let refused = guard.check(&listing.token("b")).await.unwrap_err();
@@ -219,23 +241,42 @@ async fn t44_while_the_list_is_away_what_is_known_stays_and_all_others_pass() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_was_away_for_long_reads_the_list_from_the_beginning() {
+async fn t40_numbers_that_are_given_again_after_a_restore_hide_no_revocation() {
     let listing = Listing::new();
-    for name in ["a", "b"] {
+    for name in ["a", "b", "c"] {
         listing.revoke(name);
     }
     let guard = listing.guard(list());
     guard.prefetch().await.unwrap();
-    listing.be(Trouble::Unreachable);
-    until(&guard, |status| status.failures > 0).await;
-    listing.issuer.clock.advance(61 * SECOND);
-    // A backup: the numbers are given again, to others.
-    *listing.revoked.lock().unwrap() = vec!["c", "d", "e"];
-    listing.be(Trouble::None);
-    until(&guard, |status| status.failures == 0).await;
-    for name in ["a", "b", "c", "d", "e"] {
+    until(&guard, |status| status.known == 3).await;
+    // A backup of after the first: the numbers are given again, to others, and more of them.
+    *listing.revoked.lock().unwrap() = vec!["a", "d", "e", "f"];
+    let status = until(&guard, |status| status.known == 6).await;
+    assert_eq!(status.failures, 0);
+    for name in ["a", "b", "c", "d", "e", "f"] {
         assert!(is_revoked(&guard.check(&listing.token(name)).await), "{name}");
     }
+    // From here it goes on where it is.
+    listing.asked.lock().unwrap().clear();
+    tokio::time::sleep(5 * SECOND).await;
+    let query = format!("since=4&mark={}", listing.mark(4).unwrap());
+    let asked = listing.asked.lock().unwrap().clone();
+    assert!(!asked.is_empty() && asked.iter().all(|asked| asked.starts_with(&query)), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_without_marks_is_read_whole_each_time() {
+    let listing = Listing::new();
+    for name in ["a", "b", "c"] {
+        listing.revoke(name);
+    }
+    listing.be(Trouble::Unmarked);
+    let guard = listing.guard(list());
+    guard.prefetch().await.unwrap();
+    *listing.revoked.lock().unwrap() = vec!["d", "e", "f"];
+    let status = until(&guard, |status| status.known == 6).await;
+    assert_eq!(status.failures, 0);
+    assert_eq!(listing.asked.lock().unwrap().get(..4).unwrap(), ["since=0 -", "since=2 -"].repeat(2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -318,14 +359,20 @@ struct Running {
 
 impl Running {
     fn start(data_dir: &Path, port: u16) -> Self {
+        Self::with(data_dir, port, None)
+    }
+
+    fn with(data_dir: &Path, port: u16, issuer: Option<String>) -> Self {
         let config = Config {
             listen: Listen::Localhost { port },
+            issuer,
             default_audience: Some(API.to_owned()),
             ..Config::new(data_dir)
         };
         let server = Server::bind(config).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let issuer = server.issuer().to_owned();
+        // Where it is reached, which is its issuer unless that is another one's.
+        let issuer = format!("http://localhost:{}", server.local_addrs()[0].port());
         let serving = async move { server.serve(async { stopped.await.unwrap_or(()) }).await.unwrap() };
         Self { issuer, stop, serving: tokio::spawn(serving) }
     }
@@ -391,5 +438,63 @@ async fn a_token_that_the_server_revokes_is_refused_by_a_guard_that_follows_it()
     let newcomer = newcomer.follow_revocations(RevocationFeed::of_metadata()).build().unwrap();
     assert!(is_revoked(&newcomer.check(&token).await) && is_revoked(&newcomer.check(&other).await));
     assert!(newcomer.revocation_status().unwrap().confirmed_at > Some(Timestamp::EPOCH));
+    server.stop().await;
+}
+
+/// Puts everything that is in one directory in the place of what is in the other one.
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(to).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn t40_a_guard_misses_nothing_of_a_server_that_was_set_up_from_a_backup() {
+    let (dir, backup) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let secret = Registry::open(dir.path()).unwrap().add(ClientSettings::new("worker")).unwrap();
+    let server = Running::start(dir.path(), 0);
+    let port = server.issuer.rsplit_once(':').unwrap().1.parse().unwrap();
+    let mut tokens = Vec::new();
+    for _ in 0..12 {
+        tokens.push(server.token(&secret).await);
+    }
+    let revoke = async |server: &Running, token: &str| {
+        assert_eq!(server.post("/oauth/revoke", &secret, &format!("token={token}")).await.0, 200);
+    };
+    revoke(&server, &tokens[0]).await;
+    server.stop().await;
+    copy(dir.path(), backup.path());
+
+    let server = Running::start(dir.path(), port);
+    let guard = Guard::builder(&server.issuer, API);
+    let guard =
+        guard.follow_revocations(RevocationFeed::of_metadata().poll_interval(SECOND)).build().unwrap();
+    for token in &tokens[1..5] {
+        revoke(&server, token).await;
+    }
+    comes_true(async || is_revoked(&guard.check(&tokens[4]).await)).await;
+    let issuer = server.issuer.clone();
+    server.stop().await;
+
+    // The backup, in which the numbers that the guard knows are given again before it asks.
+    copy(backup.path(), dir.path());
+    let elsewhere = Running::with(dir.path(), 0, Some(issuer));
+    for token in &tokens[5..11] {
+        revoke(&elsewhere, token).await;
+    }
+    elsewhere.stop().await;
+    let server = Running::start(dir.path(), port);
+    comes_true(async || is_revoked(&guard.check(&tokens[10]).await)).await;
+    for (at, token) in tokens.iter().enumerate() {
+        assert_eq!(is_revoked(&guard.check(token).await), at < 11, "{at}");
+    }
+    // It goes on from there.
+    revoke(&server, &tokens[11]).await;
+    comes_true(async || is_revoked(&guard.check(&tokens[11]).await)).await;
+    assert_eq!(guard.revocation_status().unwrap().known, 12);
     server.stop().await;
 }

@@ -1,18 +1,25 @@
 //! Tokens that end before their time (RFC 7009): who may end one, the signed list of those that were ended
-//! ([`RevocationPage`]), and what a follower of that list knows ([`RevokedTokens`]).
+//! as a server has it ([`RevocationList`]) and tells it ([`RevocationPage`]), and what a follower of that list knows
+//! ([`RevokedTokens`]).
 //!
 //! A JWT is good by itself, so its end has to be told to everyone who checks it. It is told by the digest of its `jti`,
 //! which says nothing to who has not seen the token.
 
 mod feed;
+mod list;
+mod position;
 mod revoked_tokens;
+mod share;
 #[cfg(test)]
 mod tests;
 
 pub use feed::{
     FEED_MEDIA_TYPE, InvalidFeed, MAX_PAGE_ENTRIES, More, RevocationEntry, RevocationPage, VerifiedPage,
 };
-pub use revoked_tokens::{FeedFault, MAX_REVOKED_TOKENS, Progress, RevokedTokens};
+pub use list::{Ahead, ListVersion, ListedPage, PagePlace, Revocation, RevocationList};
+pub use position::{ChangeMark, FeedPosition};
+pub use revoked_tokens::{FeedFault, MAX_FOLLOWED_TOKENS, Progress, RevokedTokens};
+pub use share::{LEAST_SHARE, ShareUsed, decide_share};
 
 use crate::issuance::RegisteredClient;
 use crate::jose::access_token::VerifiedClaims;
@@ -24,6 +31,9 @@ use std::time::Duration;
 
 /// A client with this scope among its allowed ones may revoke every token.
 pub const REVOKE_SCOPE: &str = "jeton:revoke";
+
+/// The most revoked tokens that a server remembers.
+pub const MAX_REVOKED_TOKENS: usize = 1_000_000;
 
 /// For how long after `exp` a revocation is remembered: a guard may take a token for [`MAX_CLOCK_SKEW`] longer, by a clock
 /// that is itself as much behind.
@@ -72,8 +82,15 @@ pub fn remembered_until(token_expires_at: Timestamp) -> Timestamp {
 /// [`NotOfCaller`]. RFC 7009 §2.1 has the request refused and the client told so.
 pub fn decide(claims: &VerifiedClaims, caller: &RegisteredClient) -> Result<(), NotOfCaller> {
     let settings = caller.settings();
-    let may = claims.client_id() == settings.client_id || settings.allowed_scope.contains(REVOKE_SCOPE);
+    let may = claims.client_id() == settings.client_id || may_revoke_all(caller);
     if may { Ok(()) } else { Err(NotOfCaller) }
+}
+
+/// Whether a client has [`REVOKE_SCOPE`]. Such a one has no share either: it is who acts when another client has used up its
+/// own.
+#[must_use]
+pub fn may_revoke_all(caller: &RegisteredClient) -> bool {
+    caller.settings().allowed_scope.contains(REVOKE_SCOPE)
 }
 
 /// The token was issued to another client.

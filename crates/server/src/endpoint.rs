@@ -6,6 +6,7 @@ pub use inquiry::{Introspected, RevocationEffect, RevocationFeedPage, Revoked, T
 
 use crate::client_certificate::ClientCertificate;
 use jeton_proto::issuance::Rule;
+use jeton_proto::revocation::FeedPosition;
 use jeton_proto::secret::Secret;
 use jeton_proto::wire::client_auth::{BasicCredentials, ClientAuthMethod};
 use jeton_proto::wire::error_response::ErrorCode;
@@ -44,10 +45,11 @@ pub trait TokenEndpoint: Send + Sync + 'static {
         async { Err(TokenRefusal::not_offered()) }
     }
 
-    /// The list of revoked tokens after the number `since`, or from an earlier one.
+    /// The list of revoked tokens after this position, or from an earlier one: from the beginning where the position is of
+    /// another history.
     fn revocations(
         &self,
-        _since: u64,
+        _position: FeedPosition,
     ) -> impl Future<Output = Result<RevocationFeedPage, TokenRefusal>> + Send {
         async { Err(TokenRefusal::not_offered()) }
     }

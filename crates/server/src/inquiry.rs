@@ -11,7 +11,7 @@ use crate::workers::Workers;
 use jeton_proto::introspection::{self, InactiveReason, Standing};
 use jeton_proto::issuance::Rule;
 use jeton_proto::jose::access_token::{AccessTokenSigner, VerifiedClaims};
-use jeton_proto::revocation;
+use jeton_proto::revocation::{self, FeedPosition};
 use jeton_proto::time::Clock;
 use jeton_proto::verification::{MAX_CLOCK_SKEW, check_times, recognize};
 use jeton_proto::wire::error_response::ErrorCode;
@@ -104,26 +104,27 @@ impl Issuer {
         Ok(Revoked { caller, effect })
     }
 
-    /// The page of the feed after the change `since`.
-    pub(crate) async fn feed_page(&self, since: u64) -> Result<RevocationFeedPage, TokenRefusal> {
-        let mut found = self.signed_page(since)?;
+    /// The page of the feed for a follower at this position.
+    pub(crate) async fn feed_page(&self, position: FeedPosition) -> Result<RevocationFeedPage, TokenRefusal> {
+        let mut found = self.signed_page(position)?;
         if found.is_none() {
             // Another instance told of a change that this one has not read yet.
             self.authenticator.watch.look_again().await;
-            found = self.signed_page(since)?;
+            found = self.signed_page(position)?;
         }
         // Where that does not help, the store is one from before that change, and everything is told anew.
-        let found = found.map_or_else(|| self.signed_page(0), |found| Ok(Some(found)))?;
+        let found =
+            found.map_or_else(|| self.signed_page(FeedPosition::default()), |found| Ok(Some(found)))?;
         let SignedPage { jwt, tag } =
             found.ok_or_else(|| TokenRefusal::server_error("the list of revoked tokens has no beginning"))?;
         Ok(RevocationFeedPage { jwt, tag })
     }
 
     /// `None`: no such change was seen yet.
-    fn signed_page(&self, since: u64) -> Result<Option<SignedPage>, TokenRefusal> {
+    fn signed_page(&self, position: FeedPosition) -> Result<Option<SignedPage>, TokenRefusal> {
         let keys = self.keyring.keys();
         let (key, now) = (self.own_signer(&keys)?.key(), self.clock.now());
-        match self.desk.feed.page(&self.desk.revocations, since, key, &self.url, now) {
+        match self.desk.feed.page(&self.desk.revocations, position, key, &self.url, now) {
             Ok(page) => Ok(Some(page)),
             Err(NoPage::Ahead) => Ok(None),
             Err(NoPage::Unsigned(error)) => Err(TokenRefusal::server_error(error.to_string())),

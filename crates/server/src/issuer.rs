@@ -17,6 +17,7 @@ use jeton_proto::introspection::Standing;
 use jeton_proto::issuance::{self, Grant, IssuancePolicy, RegisteredClient};
 use jeton_proto::jose::access_token::{AccessTokenClaims, AccessTokenSigner};
 use jeton_proto::jose::jws::Algorithm;
+use jeton_proto::revocation::FeedPosition;
 use jeton_proto::secret::Secret;
 use jeton_proto::time::{Clock, Moment};
 use jeton_proto::wire::introspection::AnswerForm;
@@ -64,8 +65,8 @@ impl TokenEndpoint for Issuer {
         self.revoked(inquiry).await
     }
 
-    async fn revocations(&self, since: u64) -> Result<RevocationFeedPage, TokenRefusal> {
-        self.feed_page(since).await
+    async fn revocations(&self, position: FeedPosition) -> Result<RevocationFeedPage, TokenRefusal> {
+        self.feed_page(position).await
     }
 
     fn clients(&self) -> Option<u64> {

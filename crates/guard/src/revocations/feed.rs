@@ -1,7 +1,6 @@
 //! Pages of the list, fetched and checked.
 
 use super::Shared;
-use super::settings::staleness;
 use crate::keys::KeysUnavailable;
 use crate::keys::source::{FetchError, Unchanged};
 use http::header::ETAG;
@@ -15,9 +14,6 @@ use std::time::Duration;
 
 /// The most pages of one poll: a list of the greatest length has not half as many.
 const MAX_PAGES: usize = 4000;
-
-/// Who was away for longer reads the list from the beginning: the issuer may have been set up from a backup.
-const START_OVER_AFTER: Duration = Duration::from_mins(1);
 
 /// Why the list of revoked tokens could not be read. Nothing of a body is in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,8 +66,8 @@ impl Shared {
     pub(super) async fn poll(&self) -> Result<(), FeedError> {
         let begun = self.clock.now();
         let place = self.place(begun).await?;
-        let confirmed_at = self.state().confirmed_at;
-        if confirmed_at.is_some_and(|at| staleness(at, begun) > START_OVER_AFTER) {
+        if self.known().position().mark.is_none() {
+            // A number alone may be that of another change by now.
             self.known.write().unwrap_or_else(PoisonError::into_inner).start_over();
         }
         for _ in 0..MAX_PAGES {
@@ -107,10 +103,10 @@ impl Shared {
     }
 
     async fn page(&self, place: &EndpointUrl) -> Result<Progress, FeedError> {
-        let since = self.known().through();
-        let tag = self.state().tag.clone().filter(|(of, _)| *of == since).map(|(_, tag)| tag);
+        let position = self.known().position();
+        let tag = self.state().tag.clone().filter(|(of, _)| *of == position).map(|(_, tag)| tag);
         let separator = if place.as_str().contains('?') { '&' } else { '?' };
-        let url = format!("{}{separator}since={since}", place.as_str());
+        let url = format!("{}{separator}{}", place.as_str(), position.query());
         let url = EndpointUrl::parse(&url, &self.keys.source().plain_http).map_err(FeedError::Url)?;
         let now = self.clock.now();
         let unchanged = tag.as_deref().map_or(Unchanged::Impossible, Unchanged::Since);
@@ -125,8 +121,8 @@ impl Shared {
         let progress = self.take_in(&page)?;
         let tag = answer.headers().get(ETAG).and_then(|value| value.to_str().ok()).map(str::to_owned);
         // Only of a page that leaves everything as it is can a later answer say that it is the same.
-        let repeats = progress == Progress::UpToDate && self.known().through() == since;
-        self.state().tag = tag.filter(|_| repeats).map(|tag| (since, tag));
+        let repeats = progress == Progress::UpToDate && self.known().position() == position;
+        self.state().tag = tag.filter(|_| repeats).map(|tag| (position, tag));
         Ok(progress)
     }
 

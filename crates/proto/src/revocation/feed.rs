@@ -6,10 +6,11 @@
 //! | `iat`, `exp` | when the page was signed, and until when it may be believed to be the newest |
 //! | `since` | the page has what came after this number; 0: from the beginning |
 //! | `through` | up to this number, with which the next page is asked for |
+//! | `mark` | the mark of that number, with which it is asked for too; left out where there is none |
 //! | `more` | `true` when there is a next page already; left out otherwise |
 //! | `revoked` | entries of 21 bytes each, one after the other, in base64url: 16 of the SHA-256 of `jti`, and 5 with the second until which it is to be remembered, most significant first |
 
-use super::RevokedId;
+use super::{ChangeMark, RevokedId};
 use crate::jose::jwk::{JwkSet, KeyError, SigningKey};
 use crate::jose::jws::{self, InvalidJson, UnverifiedJws, json::parse_object};
 use crate::time::Timestamp;
@@ -34,6 +35,8 @@ pub struct RevocationPage {
     pub since: u64,
     /// The number of the last revocation that is known up to here.
     pub through: u64,
+    /// The mark of that number; `None` where nothing is known up to it, or a server draws no marks.
+    pub mark: Option<ChangeMark>,
     /// Whether there is more already.
     pub more: More,
     /// At most [`MAX_PAGE_ENTRIES`].
@@ -89,9 +92,12 @@ impl RevocationPage {
             "through": self.through,
             "revoked": URL_SAFE_NO_PAD.encode(packed),
         });
-        match (self.more, &mut claims) {
-            (More::Follows, Value::Object(claims)) => drop(claims.insert("more".to_owned(), true.into())),
-            (More::Follows | More::None, _) => {}
+        if let Value::Object(claims) = &mut claims {
+            claims.extend(self.mark.map(|mark| ("mark".to_owned(), mark.to_string().into())));
+            match self.more {
+                More::Follows => drop(claims.insert("more".to_owned(), true.into())),
+                More::None => {}
+            }
         }
         jws::sign(key, FEED_MEDIA_TYPE, claims.to_string().as_bytes())
     }
@@ -125,6 +131,7 @@ impl RevocationPage {
         let page = Self {
             since: number(&claims, "since")?,
             through: number(&claims, "through")?,
+            mark: mark(&claims)?,
             more: more(&claims)?,
             entries: unpack(&claims)?,
         };
@@ -183,6 +190,12 @@ fn unpack(claims: &Map<String, Value>) -> Result<Vec<RevocationEntry>, InvalidFe
 
 fn number(claims: &Map<String, Value>, name: &'static str) -> Result<u64, InvalidFeed> {
     claims.get(name).and_then(Value::as_u64).ok_or(InvalidFeed::Claim(name))
+}
+
+fn mark(claims: &Map<String, Value>) -> Result<Option<ChangeMark>, InvalidFeed> {
+    let Some(mark) = claims.get("mark") else { return Ok(None) };
+    let mark = mark.as_str().and_then(ChangeMark::parse);
+    mark.map(Some).ok_or(InvalidFeed::Claim("mark"))
 }
 
 fn more(claims: &Map<String, Value>) -> Result<More, InvalidFeed> {

@@ -1,13 +1,14 @@
 //! What a follower of the list of revoked tokens knows.
 
-use super::{More, RevokedId, VerifiedPage};
+use super::{FeedPosition, MAX_REVOKED_TOKENS, More, RevokedId, VerifiedPage};
 use crate::hindsight::Hindsight;
 use crate::time::{Moment, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The most revoked tokens that a follower remembers: as many as a server does.
-pub const MAX_REVOKED_TOKENS: usize = 1_000_000;
+/// The most revoked tokens that a follower remembers: twice as many as a server does, which may have gone back to a backup and
+/// have filled its list with others.
+pub const MAX_FOLLOWED_TOKENS: usize = 2 * MAX_REVOKED_TOKENS;
 
 /// The revoked tokens that are known, and up to where.
 ///
@@ -16,7 +17,7 @@ pub const MAX_REVOKED_TOKENS: usize = 1_000_000;
 #[derive(Debug, Default)]
 pub struct RevokedTokens {
     until: BTreeMap<RevokedId, Timestamp>,
-    through: u64,
+    position: FeedPosition,
     hindsight: Hindsight,
 }
 
@@ -25,6 +26,11 @@ impl RevokedTokens {
     #[must_use]
     pub fn contains(&self, jwt_id: &str) -> bool {
         !self.until.is_empty() && self.until.contains_key(&RevokedId::of(jwt_id))
+    }
+
+    #[cfg(test)]
+    pub(super) fn contains_id(&self, id: &RevokedId) -> bool {
+        self.until.contains_key(id)
     }
 
     /// How many are known.
@@ -39,17 +45,15 @@ impl RevokedTokens {
         self.until.is_empty()
     }
 
-    /// What the next page is to be asked since.
+    /// From where the next page is to be asked.
     #[must_use]
-    pub const fn through(&self) -> u64 {
-        self.through
+    pub const fn position(&self) -> FeedPosition {
+        self.position
     }
 
     /// Lets the next page be asked from the beginning. What is known stays.
-    ///
-    /// For who was away for long: a server may have been set up from a backup meanwhile, and have given its numbers again.
     pub const fn start_over(&mut self) {
-        self.through = 0;
+        self.position = FeedPosition { through: 0, mark: None };
     }
 
     /// Takes a page in, at `since_boot` by the boot clock of this machine, where it has one.
@@ -65,7 +69,7 @@ impl RevokedTokens {
         since_boot: Option<Duration>,
     ) -> Result<Progress, FeedFault> {
         let VerifiedPage { page, issued_at } = verified;
-        if page.since > self.through {
+        if page.since > self.position.through {
             return Err(FeedFault::Gap);
         }
         let goes_on = match page.more {
@@ -80,17 +84,17 @@ impl RevokedTokens {
         }
         // What is over by that clock is taken in all the same, and forgotten as everything else is.
         for entry in &page.entries {
-            if self.until.len() >= MAX_REVOKED_TOKENS && !self.until.contains_key(&entry.id) {
+            if self.until.len() >= MAX_FOLLOWED_TOKENS && !self.until.contains_key(&entry.id) {
                 // One look has to do where there is no room for more.
                 self.forget(*issued_at);
-                if self.until.len() >= MAX_REVOKED_TOKENS {
+                if self.until.len() >= MAX_FOLLOWED_TOKENS {
                     return Err(FeedFault::TooMany);
                 }
             }
             let until = self.until.entry(entry.id).or_insert(entry.until);
             *until = entry.until.max(*until);
         }
-        self.through = page.through;
+        self.position = FeedPosition { through: page.through, mark: page.mark };
         Ok(match page.more {
             More::Follows => Progress::MoreFollows,
             More::None => Progress::UpToDate,
@@ -120,7 +124,7 @@ pub enum FeedFault {
     /// It says that there is more, and leads nowhere.
     #[error("the list of revoked tokens does not go on")]
     NoProgress,
-    /// More than [`MAX_REVOKED_TOKENS`].
-    #[error("the list of revoked tokens has more than {MAX_REVOKED_TOKENS}")]
+    /// More than [`MAX_FOLLOWED_TOKENS`].
+    #[error("the list of revoked tokens has more than {MAX_FOLLOWED_TOKENS}")]
     TooMany,
 }

@@ -27,7 +27,7 @@ fn entry(name: &str, until: u64) -> RevocationEntry {
 }
 
 fn page(since: u64, through: u64, more: More, entries: Vec<RevocationEntry>) -> VerifiedPage {
-    VerifiedPage { page: RevocationPage { since, through, more, entries }, issued_at: NOW }
+    VerifiedPage { page: RevocationPage { since, through, mark: None, more, entries }, issued_at: NOW }
 }
 
 fn signed(page: &RevocationPage) -> String {
@@ -72,7 +72,13 @@ fn a_client_revokes_its_own_tokens_and_with_the_scope_all() {
 #[test]
 fn the_largest_page_can_be_read_with_every_algorithm() {
     let entries: Vec<_> = (0..MAX_PAGE_ENTRIES).map(|at| entry(&at.to_string(), 60)).collect();
-    let largest = RevocationPage { since: u64::MAX - 1, through: u64::MAX, more: More::Follows, entries };
+    let largest = RevocationPage {
+        since: u64::MAX - 1,
+        through: u64::MAX,
+        mark: Some(ChangeMark::from_bytes([255; 9])),
+        more: More::Follows,
+        entries,
+    };
     let issuer = format!("https://as.example/{}", "a".repeat(2048));
     for key in KEYS.iter() {
         let compact = largest.sign(key, &issuer, NOW, after(120)).unwrap();
@@ -128,6 +134,7 @@ fn claims_of_the_wrong_kind_are_refused_by_name() {
         ("since", json!([null, "1", -1, 1.5])),
         ("through", json!([null, "1", -1, 1.5])),
         ("more", json!([0, "true"])),
+        ("mark", json!([0, "", "AAAAAAAAAAA", "AAAAAAAAAAA=", "AAAAAAAAAAAAA"])),
         ("revoked", json!([null, 1, "=", "AA", "AAAAAAAAAAAAAAAAAAAAAAAAAAA", "AAAA".repeat(7 * 1501)])),
     ] {
         for value in values.as_array().unwrap() {
@@ -148,7 +155,7 @@ fn what_is_known_grows_with_each_page_and_shrinks_with_the_time() {
     assert_eq!(known.take_in(&first, Some(boot(0))), Ok(Progress::MoreFollows));
     let second = page(4, 9, More::None, vec![entry("c", 2000)]);
     assert_eq!(known.take_in(&second, Some(boot(0))), Ok(Progress::UpToDate));
-    assert_eq!((known.len(), known.through()), (3, 9));
+    assert_eq!((known.len(), known.position().through), (3, 9));
     assert!(known.contains("a") && known.contains("c") && !known.contains("d"));
     for (seconds, gone) in [(10, &[][..]), (600, &[]), (1199, &[]), (1200, &["a"]), (1800, &["a", "b"])] {
         let later = VerifiedPage { issued_at: after(seconds), ..page(9, 9, More::None, Vec::new()) };
@@ -166,9 +173,9 @@ fn an_old_page_makes_no_revoked_token_good_again() {
     // A server that was set up from a backup begins anew with lower numbers.
     known.take_in(&page(0, 3, More::None, vec![entry("a", 30)]), Some(boot(1))).unwrap();
     assert!(known.contains("a") && known.contains("b"));
-    assert_eq!(known.through(), 3);
+    assert_eq!(known.position().through, 3);
     known.start_over();
-    assert!(known.contains("a") && known.contains("b") && known.through() == 0);
+    assert!(known.contains("a") && known.contains("b") && known.position().through == 0);
 }
 
 #[test]
@@ -181,7 +188,7 @@ fn pages_that_lead_nowhere_are_refused_and_what_was_known_stays() {
         (page(5, 4, More::None, Vec::new()), FeedFault::NoProgress),
     ] {
         assert_eq!(known.take_in(&page, Some(boot(1))), Err(fault), "{page:?}");
-        assert!(known.contains("a") && known.through() == 5);
+        assert!(known.contains("a") && known.position().through == 5);
     }
 }
 
@@ -194,7 +201,7 @@ fn a_revocation_is_remembered_longer_than_any_guard_takes_the_token() {
 proptest! {
     #[test]
     fn a_page_survives_a_round_trip(
-        since in any::<u64>(), through in any::<u64>(), more in any::<bool>(),
+        since in any::<u64>(), through in any::<u64>(), more in any::<bool>(), mark in any::<Option<[u8; 9]>>(),
         names in proptest::collection::vec(("[a-z]{1,8}", 0_u64..1 << 40), 0..40),
     ) {
         let entries = names.iter().map(|(name, until)| RevocationEntry {
@@ -202,7 +209,13 @@ proptest! {
             until: Timestamp::from_unix_seconds(*until),
         });
         let more = if more { More::Follows } else { More::None };
-        let page = RevocationPage { since, through, more, entries: entries.collect() };
+        let page = RevocationPage {
+            since,
+            through,
+            mark: mark.map(ChangeMark::from_bytes),
+            more,
+            entries: entries.collect(),
+        };
         prop_assert_eq!(verify(&signed(&page), NOW).unwrap().page, page);
     }
 

@@ -6,6 +6,7 @@ use crate::inquiry_counters::Inquired;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use http::{Response, StatusCode};
 use http_body_util::Full;
+use jeton_proto::revocation::{ChangeMark, FeedPosition};
 use jeton_proto::wire::error_response::ErrorCode;
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/jeton-revocations+jwt");
@@ -14,11 +15,11 @@ const CACHING: HeaderValue = HeaderValue::from_static("public, max-age=2");
 
 impl<E: TokenEndpoint> Face<E> {
     pub(super) async fn revocations(&self, query: Option<&str>, headers: &HeaderMap) -> Answer {
-        let Some(since) = since(query.unwrap_or_default()) else {
-            let text = "the parameter since must be one number, that of an earlier answer";
+        let Some(position) = position(query.unwrap_or_default()) else {
+            let text = "the parameters since and mark must be those of one earlier answer";
             return reply::refusal(&TokenRefusal::new(ErrorCode::InvalidRequest, text));
         };
-        let page = catch_panic(self.endpoint.revocations(since)).await;
+        let page = catch_panic(self.endpoint.revocations(position)).await;
         let panicked =
             |Panicked| Err(TokenRefusal::server_error("a panic while the revoked tokens were listed"));
         let page = match page.unwrap_or_else(panicked) {
@@ -49,14 +50,28 @@ impl<E: TokenEndpoint> Face<E> {
     }
 }
 
-/// The one `since` of a query; 0 without one. Parameters that are not known are passed over, as proxies add some.
-fn since(query: &str) -> Option<u64> {
-    let mut values = query.split('&').filter_map(|pair| pair.strip_prefix("since="));
-    match (values.next(), values.next()) {
-        (None, _) => Some(0),
-        (Some(value), None) if value.bytes().all(|byte| byte.is_ascii_digit()) => value.parse().ok(),
-        (Some(_), _) => None,
-    }
+/// Where the query says that its sender stands; at the beginning without a `since`. Parameters that are not known are passed
+/// over, as proxies add some.
+fn position(query: &str) -> Option<FeedPosition> {
+    let through = match only(query, "since=").ok()? {
+        None => 0,
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok()?,
+        Some(_) => return None,
+    };
+    let mark = match only(query, "mark=").ok()? {
+        None => None,
+        Some(text) => Some(ChangeMark::parse(text)?),
+    };
+    Some(FeedPosition { through, mark })
+}
+
+struct Repeated;
+
+/// The one value of a parameter, if it is there.
+fn only<'q>(query: &'q str, name: &str) -> Result<Option<&'q str>, Repeated> {
+    let mut values = query.split('&').filter_map(|pair| pair.strip_prefix(name));
+    let first = values.next();
+    if values.next().is_none() { Ok(first) } else { Err(Repeated) }
 }
 
 /// RFC 9110 §13.1.2, by weak comparison.
@@ -73,7 +88,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_has_one_number_at_most() {
+    fn a_query_has_one_number_and_one_mark_at_most() {
+        let since = |query| position(query).map(|position| position.through);
         for (query, number) in [
             ("", Some(0)),
             ("since=0", Some(0)),
@@ -89,6 +105,18 @@ mod tests {
             ("since=1e3", None),
         ] {
             assert_eq!(since(query), number, "{query}");
+        }
+        let mark = Some(ChangeMark::from_bytes([0; 9]));
+        for (query, expected) in [
+            ("since=7&mark=AAAAAAAAAAAA", Some(FeedPosition { through: 7, mark })),
+            ("mark=AAAAAAAAAAAA", Some(FeedPosition { through: 0, mark })),
+            ("since=7", Some(FeedPosition { through: 7, mark: None })),
+            ("since=7&mark=", None),
+            ("since=7&mark=AAAAAAAAAAA", None),
+            ("since=7&mark=AAAAAAAAAAAA&mark=AAAAAAAAAAAA", None),
+            ("since=7&mark=AAAAAAAAAAA%41", None),
+        ] {
+            assert_eq!(position(query), expected, "{query}");
         }
     }
 

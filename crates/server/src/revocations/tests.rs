@@ -4,7 +4,9 @@ use crate::store::{SqliteStore, Store};
 use crate::workers::Workers;
 use jeton_proto::jose::jwk::{JwkSet, SigningKey};
 use jeton_proto::jose::jws::Algorithm;
-use jeton_proto::revocation::{REMEMBERED_AFTER_EXPIRY, RevokedTokens, remembered_until};
+use jeton_proto::revocation::{
+    Progress, REMEMBERED_AFTER_EXPIRY, RevocationPage, RevokedTokens, remembered_until,
+};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
 
@@ -70,20 +72,7 @@ impl Instance {
 
     /// Reads the feed to its end, and tells in how many pages.
     fn follow(&self, known: &mut RevokedTokens) -> usize {
-        let key = SigningKey::generate(Algorithm::Es256).unwrap();
-        let keys = JwkSet::from_keys([key.public_jwk()]).unwrap();
-        let feed = Feed::default();
-        for pages in 1.. {
-            let now = self.clock.now();
-            let signed = feed.page(&self.revocations, known.through(), &key, ISSUER, now).unwrap();
-            let compact = std::str::from_utf8(&signed.jwt).unwrap();
-            let page = RevocationPage::verify(compact, &keys, ISSUER, now).unwrap();
-            match known.take_in(&page, None).unwrap() {
-                jeton_proto::revocation::Progress::UpToDate => return pages,
-                jeton_proto::revocation::Progress::MoreFollows => {}
-            }
-        }
-        unreachable!("the numbers have no end");
+        follow(&Asked::new(), self, known)
     }
 }
 
@@ -238,29 +227,116 @@ fn here_now() -> Timestamp {
     Timestamp::from_unix_seconds(NOW)
 }
 
+/// What is asked of a feed that signs for an instance.
+struct Asked {
+    feed: Feed,
+    key: SigningKey,
+}
+
+impl Asked {
+    fn new() -> Self {
+        Self { feed: Feed::default(), key: SigningKey::generate(Algorithm::Es256).unwrap() }
+    }
+
+    fn at(&self, here: &Instance, position: FeedPosition) -> Result<SignedPage, NoPage> {
+        self.feed.page(&here.revocations, position, &self.key, ISSUER, here.clock.now())
+    }
+
+    fn tag(&self, here: &Instance, through: u64) -> String {
+        self.at(here, FeedPosition { through, mark: None }).unwrap().tag
+    }
+}
+
 #[tokio::test]
 async fn a_page_is_signed_once_for_all_until_it_changes_or_is_old() {
     let dir = tempfile::tempdir().unwrap();
     let mut here = Instance::over(&dir);
     let writer = here.writer(&dir);
-    let key = SigningKey::generate(Algorithm::Es256).unwrap();
-    let feed = Feed::default();
-    let tag = |here: &Instance, since| {
-        feed.page(&here.revocations, since, &key, ISSUER, here.clock.now()).map(|page| page.tag)
-    };
-    let empty = tag(&here, 0).unwrap();
+    let asked = Asked::new();
+    let empty = asked.tag(&here, 0);
     here.clock.set(NOW + 29);
-    assert_eq!(tag(&here, 0).unwrap(), empty);
+    assert_eq!(asked.tag(&here, 0), empty);
     here.clock.set(NOW + 30);
-    let anew = tag(&here, 0).unwrap();
+    let anew = asked.tag(&here, 0);
     assert_ne!(anew, empty, "a signature says that this is the newest");
     here.clock.set(NOW);
-    assert_ne!(tag(&here, 0).unwrap(), anew, "a clock that stepped back keeps nothing for long");
+    assert_ne!(asked.tag(&here, 0), anew, "a clock that stepped back keeps nothing for long");
     writer.revoke("one", expires(60), "worker").await.unwrap();
     here.look();
-    let one = tag(&here, 0).unwrap();
+    assert!(asked.tag(&here, 0).starts_with("0-0-"), "one that is half a second old will do");
+    here.clock.set(NOW + 1);
+    let one = asked.tag(&here, 0);
     let last = here.seen.0;
     assert!(one.starts_with(&format!("0-{last}-")), "{one}");
-    assert!(matches!(tag(&here, last + 1), Err(NoPage::Ahead)));
-    assert!(tag(&here, last).unwrap().starts_with(&format!("{last}-{last}-")));
+    let beyond = FeedPosition { through: last + 1, mark: None };
+    assert!(matches!(asked.at(&here, beyond), Err(NoPage::Ahead)));
+    assert!(asked.tag(&here, last).starts_with(&format!("{last}-{last}-")));
+    assert_eq!(asked.feed.signatures(), 5);
+}
+
+#[tokio::test]
+async fn t41_whoever_asks_from_everywhere_makes_few_signatures_and_locks_nobody_out() {
+    const CHANGES: u64 = 400;
+    let dir = tempfile::tempdir().unwrap();
+    let mut here = Instance::over(&dir);
+    let commit = |store: &mut SqliteStore, change: u64| {
+        let body = format!("{{\"mark\":\"{}\"}}", mark(change));
+        let writes: Vec<_> = (0..20)
+            .map(|at| crate::store::Write {
+                kind: Kind::Revocation,
+                id: format!("token-{change}-{at}"),
+                body: Some(body.clone()),
+                expires_at: Some(remembered_until(expires(600))),
+                expect: crate::store::Expect::Anything,
+            })
+            .collect();
+        store.commit(&writes, here_now()).unwrap();
+    };
+    for change in 0..CHANGES {
+        commit(&mut here.store, change);
+    }
+    here.look();
+    let asked = Asked::new();
+    let last = here.seen.0;
+    let mut honest = RevokedTokens::default();
+    for second in 0..10 {
+        here.clock.set(NOW + second);
+        // Somebody asks from every number, by its mark too and by others, as often as there is time for it.
+        for through in 0..=here.seen.0 {
+            let marks = [None, Some(mark(through)), Some(mark(u64::MAX - through))];
+            for mark in marks {
+                asked.at(&here, FeedPosition { through, mark }).unwrap();
+            }
+        }
+        // A guard that follows misses nothing meanwhile.
+        let pages = follow(&asked, &here, &mut honest);
+        assert!(pages <= 7, "{pages}");
+        assert!(honest.contains(&format!("token-{}-19", CHANGES - 1 + second)));
+        commit(&mut here.store, CHANGES + second);
+        here.look();
+    }
+    // 8,000 entries are six pages, signed once in half a minute, but for the last one. There are 32 more a second at most.
+    assert_eq!(here.seen.0, last + 10);
+    let signatures = asked.feed.signatures();
+    assert!((20..=10 * (32 + 1) + 6).contains(&signatures), "{signatures}");
+}
+
+fn mark(number: u64) -> ChangeMark {
+    let mut bytes = [0; ChangeMark::BYTES];
+    bytes[1..].copy_from_slice(&number.to_be_bytes());
+    ChangeMark::from_bytes(bytes)
+}
+
+/// Follows the feed to its end, and tells in how many pages.
+fn follow(asked: &Asked, here: &Instance, known: &mut RevokedTokens) -> usize {
+    let keys = JwkSet::from_keys([asked.key.public_jwk()]).unwrap();
+    for pages in 1..100 {
+        let signed = asked.at(here, known.position()).unwrap();
+        let compact = std::str::from_utf8(&signed.jwt).unwrap();
+        let page = RevocationPage::verify(compact, &keys, ISSUER, here.clock.now()).unwrap();
+        if known.take_in(&page, None).unwrap() == Progress::UpToDate {
+            return pages;
+        }
+    }
+    panic!("the list has no end");
 }

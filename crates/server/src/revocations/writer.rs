@@ -1,11 +1,11 @@
 //! Revocations on their way into the store. One thread writes them, all that wait together in one commit, and nobody is
 //! told that a token is revoked before the store has it for good.
 
-use super::Revocations;
+use super::{Body, Revocations};
 use crate::issuer::ClockHandle;
 use crate::store::{CommitError, Expect, Kind, Store, Write};
 use crate::workers::{Worker, Workers};
-use jeton_proto::revocation::{MAX_PAGE_ENTRIES, RevokedId, remembered_until};
+use jeton_proto::revocation::{ChangeMark, MAX_PAGE_ENTRIES, RevokedId, remembered_until};
 use jeton_proto::time::{Clock, Timestamp};
 use std::io;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) struct RevocationWriter {
 struct Job {
     jwt_id: String,
     expires_at: Timestamp,
-    /// Who asked: for people who look into the store.
+    /// Who asked, whose share it counts to.
     client_id: String,
     done: oneshot::Sender<Result<(), Unavailable>>,
 }
@@ -121,7 +121,8 @@ fn write_all(writing: &mut Writing, jobs: &Receiver<Job>) {
 impl Writing {
     fn commit(&mut self, jobs: &[Job]) -> Result<(), Unavailable> {
         let now = self.clock.now();
-        let writes: Vec<_> = jobs.iter().map(|job| write(job, now)).collect();
+        let mark = random_mark();
+        let writes: Vec<_> = jobs.iter().map(|job| write(job, mark.as_deref(), now)).collect();
         let mut committed = self.store.commit(&writes, now);
         if let Err(CommitError::Full(_)) = committed {
             // Those of tokens that have expired meanwhile make room.
@@ -130,7 +131,8 @@ impl Writing {
         }
         match committed {
             Ok(change) => {
-                let revoked = jobs.iter().map(|job| (RevokedId::of(&job.jwt_id), until(job)));
+                let revoked =
+                    jobs.iter().map(|job| (RevokedId::of(&job.jwt_id), until(job), job.client_id.as_str()));
                 self.revocations.committed(revoked, change);
                 Ok(())
             }
@@ -147,8 +149,20 @@ fn until(job: &Job) -> Timestamp {
     remembered_until(job.expires_at)
 }
 
-fn write(job: &Job, now: Timestamp) -> Write {
-    let body = serde_json::json!({ "by": job.client_id, "revoked_at_ms": now.as_unix_millis() });
+/// Without a random source a token is revoked all the same: no guard goes on from this change, and each reads more.
+fn random_mark() -> Option<String> {
+    let mut random = [0; ChangeMark::BYTES];
+    aws_lc_rs::rand::fill(&mut random).ok()?;
+    Some(ChangeMark::from_bytes(random).to_string())
+}
+
+fn write(job: &Job, mark: Option<&str>, now: Timestamp) -> Write {
+    let body = Body {
+        by: Some(job.client_id.as_str().into()),
+        mark: mark.map(Into::into),
+        revoked_at_ms: now.as_unix_millis(),
+    };
+    let body = serde_json::json!(body);
     Write {
         kind: Kind::Revocation,
         id: job.jwt_id.clone(),

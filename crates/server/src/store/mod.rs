@@ -15,6 +15,7 @@ use crate::config::Storage;
 use crate::data_dir::PrivateFileError;
 use crate::spent_assertions::SharedSpending;
 use crate::workers::Workers;
+use jeton_proto::revocation::MAX_REVOKED_TOKENS;
 use jeton_proto::time::{Clock, Timestamp};
 use postgres::{PostgresSpending, PostgresStore};
 use std::error::Error;
@@ -64,7 +65,7 @@ impl Kind {
         match self {
             Self::Client | Self::SecretUse => 100_000,
             Self::SigningKey => 1_000,
-            Self::Revocation => 1_000_000,
+            Self::Revocation => MAX_REVOKED_TOKENS as u64,
         }
     }
 }
