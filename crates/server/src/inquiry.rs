@@ -11,13 +11,16 @@ use crate::workers::Workers;
 use jeton_proto::introspection::{self, InactiveReason, Standing};
 use jeton_proto::issuance::Rule;
 use jeton_proto::jose::access_token::{AccessTokenSigner, VerifiedClaims};
-use jeton_proto::revocation::{self, FeedPosition};
+use jeton_proto::revocation::{self, FeedPosition, ShareUsed};
 use jeton_proto::time::Clock;
 use jeton_proto::verification::{MAX_CLOCK_SKEW, check_times, recognize};
 use jeton_proto::wire::error_response::ErrorCode;
 use jeton_proto::wire::introspection::{AnswerForm, IntrospectionAnswer};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// When a client that has used its share is to come again. What is over leaves the list once in ten minutes.
+const RETRY_SHARE_AFTER: Duration = Duration::from_mins(1);
 
 /// What the issuer needs for it beside its keys and clients.
 #[derive(Debug)]
@@ -96,6 +99,9 @@ impl Issuer {
         let effect = match self.desk.revocations.standing(claims.jwt_id()) {
             Standing::Revoked => RevocationEffect::RevokedBefore,
             Standing::Standing => {
+                if !revocation::may_revoke_all(&client) {
+                    self.desk.revocations.has_room_for(&caller).map_err(share_used)?;
+                }
                 let written = self.desk.writer.revoke(claims.jwt_id(), claims.expires_at(), &caller).await;
                 written.map_err(unavailable)?;
                 RevocationEffect::Revoked { jwt_id: claims.jwt_id().to_owned() }
@@ -144,6 +150,19 @@ impl Issuer {
     }
 }
 
+/// RFC 7009 §2.2.1 has 503 for a token that still exists, and may be revoked later.
+fn share_used(used: ShareUsed) -> TokenRefusal {
+    TokenRefusal {
+        retry_after: Some(RETRY_SHARE_AFTER),
+        ..TokenRefusal::new(
+            ErrorCode::TemporarilyUnavailable,
+            "the client has revoked so many tokens that others would have no room; this one is still good, try again when earlier ones have expired",
+        )
+        .by(Rule::RevocationShareUsed)
+        .with_detail(used.to_string())
+    }
+}
+
 fn unavailable(unavailable: Unavailable) -> TokenRefusal {
     TokenRefusal {
         retry_after: Some(unavailable.retry_after()),
@@ -155,3 +174,6 @@ fn unavailable(unavailable: Unavailable) -> TokenRefusal {
         .with_detail(unavailable.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ pub struct InquiryCounters {
     revoked_nothing: AtomicU64,
     revocation_refused: AtomicU64,
     revocation_unavailable: AtomicU64,
+    revocation_share_used: AtomicU64,
     feed_sent: AtomicU64,
     feed_unchanged: AtomicU64,
 }
@@ -33,6 +34,8 @@ pub struct InquiryCounterValues {
     pub revocation_refused: u64,
     /// Revocations answered with 503: they were not stored, or it is not known.
     pub revocation_unavailable: u64,
+    /// Revocations answered with 503 because the client has used its share of the list.
+    pub revocation_share_used: u64,
     /// Pages of the feed that were sent.
     pub feed_sent: u64,
     /// Requests for the feed answered with 304.
@@ -49,6 +52,7 @@ pub(crate) enum Inquired {
     RevokedNothing,
     RevocationRefused,
     RevocationUnavailable,
+    RevocationShareUsed,
     FeedSent,
     FeedUnchanged,
 }
@@ -65,6 +69,7 @@ impl InquiryCounters {
             revoked_nothing: read(&self.revoked_nothing),
             revocation_refused: read(&self.revocation_refused),
             revocation_unavailable: read(&self.revocation_unavailable),
+            revocation_share_used: read(&self.revocation_share_used),
             feed_sent: read(&self.feed_sent),
             feed_unchanged: read(&self.feed_unchanged),
         }
@@ -79,6 +84,7 @@ impl InquiryCounters {
             Inquired::RevokedNothing => &self.revoked_nothing,
             Inquired::RevocationRefused => &self.revocation_refused,
             Inquired::RevocationUnavailable => &self.revocation_unavailable,
+            Inquired::RevocationShareUsed => &self.revocation_share_used,
             Inquired::FeedSent => &self.feed_sent,
             Inquired::FeedUnchanged => &self.feed_unchanged,
         };

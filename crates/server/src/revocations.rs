@@ -14,7 +14,7 @@ use crate::store::{ChangeNumber, Changes, Extent, Follower, Kind, Record};
 use jeton_proto::introspection::Standing;
 use jeton_proto::revocation::{
     Ahead, ChangeMark, FeedPosition, ListVersion, ListedPage, PagePlace, Revocation, RevocationList,
-    RevokedId,
+    RevokedId, ShareUsed,
 };
 use jeton_proto::time::{Clock, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,11 @@ impl Revocations {
         if known { Standing::Revoked } else { Standing::Standing }
     }
 
+    /// Whether this client may revoke one more.
+    pub(crate) fn has_room_for(&self, client_id: &str) -> Result<(), ShareUsed> {
+        self.list().has_room_for(client_id)
+    }
+
     /// Takes note of what was committed as `change`, before the store is read again.
     fn committed<'a>(
         &self,
@@ -77,6 +82,13 @@ impl Revocations {
     /// The page that begins after the change `begin`.
     fn page(&self, begin: u64) -> ListedPage {
         self.list().page(begin, self.clock.now())
+    }
+
+    /// As if this client had revoked so many.
+    #[cfg(test)]
+    pub(crate) fn fill(&self, by: &str, tokens: usize) {
+        let names = (0..tokens).map(|at| RevokedId::of(&format!("{by}-{at}")));
+        self.committed(names.map(|id| (id, Timestamp::MAX, by)), ChangeNumber(1));
     }
 
     /// A panic while the lock was held leaves at worst an entry that is over.

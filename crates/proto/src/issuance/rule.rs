@@ -79,6 +79,7 @@ rules! {
     TooManyFailures: "too_many_failures", "RFC 6585 section 4", "too many authentications from this address failed before this one", "mend the caller that sends a wrong credential; a right one is let in at any time";
     MintPerCall: "mint_per_call", "RFC 6585 section 4", "the client asks for a new token while the last one is good, again and again", "let the client keep each token for its life, and share it among its processes";
     TokenOfOther: "token_of_other", "RFC 7009 section 2.1", "the token to be revoked was issued to another client", "let that client revoke it, or register the scope jeton:revoke for this one";
+    RevocationShareUsed: "revocation_share_used", "RFC 7009 section 2.2.1", "the client has as many revoked tokens that have not expired as there is room left for those of all others", "disable the client if it should not revoke so many; a client with the scope jeton:revoke can revoke its tokens all the same";
     RevocationNotStored: "revocation_not_stored", "RFC 7009 section 2.2.1", "the registry could not store in time that the token is revoked", "see the log of the server for what is wrong with the registry, and revoke the token again";
     ServerFailed: "server_failed", "RFC 9110 section 15.6.1", "the server failed", "see the reason and the log of the server; if it goes on, report it";
     Unspecified: "unspecified", "RFC 6749 section 5.2", "no rule is told for this refusal", "see the error code and the reason";

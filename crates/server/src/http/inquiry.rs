@@ -153,6 +153,11 @@ impl<E: TokenEndpoint> Face<E> {
             (Inquiry::Introspection, _, _) => {
                 (Inquired::IntrospectionRefused, Event::IntrospectionRefused, "introspection refused")
             }
+            (Inquiry::Revocation, ErrorCode::TemporarilyUnavailable, None)
+                if refusal.rule == Rule::RevocationShareUsed =>
+            {
+                (Inquired::RevocationShareUsed, Event::RevocationRefused, "token not revoked")
+            }
             (Inquiry::Revocation, ErrorCode::TemporarilyUnavailable, None) => {
                 (Inquired::RevocationUnavailable, Event::RevocationRefused, "token not revoked")
             }

@@ -174,6 +174,7 @@ fn tell_inquiries(families: &mut Families, counts: &InquiryCounterValues) {
                 ("nothing", counts.revoked_nothing),
                 ("refused", counts.revocation_refused),
                 ("unavailable", counts.revocation_unavailable),
+                ("share_used", counts.revocation_share_used),
             ],
         ),
         (&table::REVOCATION_PAGES, &[("sent", counts.feed_sent), ("unchanged", counts.feed_unchanged)]),

@@ -8,7 +8,11 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.m
 fn gauges() -> Gauges {
     Gauges {
         counts: CounterValues { limited_failures: 4, ..CounterValues::default() },
-        inquiries: InquiryCounterValues { revocation_unavailable: 9, ..InquiryCounterValues::default() },
+        inquiries: InquiryCounterValues {
+            revocation_unavailable: 9,
+            revocation_share_used: 11,
+            ..InquiryCounterValues::default()
+        },
         registry_readable: true,
         clients: Some(3),
         spent_assertions: 7,
@@ -54,6 +58,7 @@ fn what_is_counted_is_told() {
         (r#"jeton_server_token_request_seconds_sum{outcome="granted"}"#, "3600.000101"),
         (r#"jeton_server_token_request_seconds_count{outcome="refused"}"#, "2"),
         (r#"jeton_server_revocations_total{outcome="unavailable"}"#, "9"),
+        (r#"jeton_server_revocations_total{outcome="share_used"}"#, "11"),
         (r#"jeton_server_introspections_total{outcome="active"}"#, "0"),
         ("jeton_server_connections_open", "1"),
         ("jeton_server_connections_total", "2"),

@@ -5,7 +5,7 @@ use crate::workers::Workers;
 use jeton_proto::jose::jwk::{JwkSet, SigningKey};
 use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::revocation::{
-    Progress, REMEMBERED_AFTER_EXPIRY, RevocationPage, RevokedTokens, remembered_until,
+    MAX_REVOKED_TOKENS, Progress, REMEMBERED_AFTER_EXPIRY, RevocationPage, RevokedTokens, remembered_until,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
@@ -339,4 +339,17 @@ fn follow(asked: &Asked, here: &Instance, known: &mut RevokedTokens) -> usize {
         }
     }
     panic!("the list has no end");
+}
+
+#[tokio::test]
+async fn the_store_says_whose_share_a_revocation_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (here, mut elsewhere) = (Instance::over(&dir), Instance::over(&dir));
+    elsewhere.revocations.fill("greedy", MAX_REVOKED_TOKENS / 2 - 1);
+    assert_eq!(elsewhere.revocations.has_room_for("greedy"), Ok(()));
+    here.writer(&dir).revoke("token", expires(60), "greedy").await.unwrap();
+    elsewhere.look();
+    let used = elsewhere.revocations.has_room_for("greedy").unwrap_err();
+    assert_eq!(used.own, MAX_REVOKED_TOKENS / 2);
+    assert_eq!(elsewhere.revocations.has_room_for("honest"), Ok(()));
 }
