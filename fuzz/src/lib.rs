@@ -22,7 +22,7 @@ pub struct Target {
 }
 
 /// Every target, in the order in which they are run.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 19] = [
     Target { name: "assertion_key", check: target::assertion_key::check },
     Target { name: "basic", check: target::basic::check },
     Target { name: "challenge", check: target::challenge::check },
@@ -35,6 +35,7 @@ pub const TARGETS: [Target; 18] = [
     Target { name: "jws", check: target::jws::check },
     Target { name: "metadata", check: target::metadata::check },
     Target { name: "retry_after", check: target::retry_after::check },
+    Target { name: "revocation_page", check: target::revocation_page::check },
     Target { name: "scope", check: target::scope::check },
     Target { name: "secret_place", check: target::secret_place::check },
     Target { name: "settings", check: target::settings::check },

@@ -12,6 +12,7 @@ pub(crate) mod jwk_set;
 pub(crate) mod jws;
 pub(crate) mod metadata;
 pub(crate) mod retry_after;
+pub(crate) mod revocation_page;
 pub(crate) mod scope;
 pub(crate) mod secret_place;
 pub(crate) mod settings;
