@@ -279,19 +279,6 @@ async fn t41_whoever_asks_from_everywhere_makes_few_signatures_and_locks_nobody_
     const CHANGES: u64 = 400;
     let dir = tempfile::tempdir().unwrap();
     let mut here = Instance::over(&dir);
-    let commit = |store: &mut SqliteStore, change: u64| {
-        let body = format!("{{\"mark\":\"{}\"}}", mark(change));
-        let writes: Vec<_> = (0..20)
-            .map(|at| crate::store::Write {
-                kind: Kind::Revocation,
-                id: format!("token-{change}-{at}"),
-                body: Some(body.clone()),
-                expires_at: Some(remembered_until(expires(600))),
-                expect: crate::store::Expect::Anything,
-            })
-            .collect();
-        store.commit(&writes, here_now()).unwrap();
-    };
     for change in 0..CHANGES {
         commit(&mut here.store, change);
     }
@@ -319,6 +306,43 @@ async fn t41_whoever_asks_from_everywhere_makes_few_signatures_and_locks_nobody_
     assert_eq!(here.seen.0, last + 10);
     let signatures = asked.feed.signatures();
     assert!((20..=10 * (32 + 1) + 6).contains(&signatures), "{signatures}");
+}
+
+#[tokio::test]
+async fn t41_a_second_with_many_changes_makes_few_signatures_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut here = Instance::over(&dir);
+    let asked = Asked::new();
+    let mut honest = RevokedTokens::default();
+    for change in 0..100 {
+        commit(&mut here.store, change);
+        here.look();
+        // Each number is asked for while it is the newest, and the one before it.
+        for through in [here.seen.0, here.seen.0 - 1] {
+            asked.at(&here, FeedPosition { through, mark: None }).unwrap();
+        }
+        follow(&asked, &here, &mut honest);
+    }
+    let signatures = asked.feed.signatures();
+    assert!((32..=34).contains(&signatures), "{signatures}");
+    here.clock.set(NOW + 1);
+    follow(&asked, &here, &mut honest);
+    assert_eq!(honest.len(), 2000, "nothing was missed");
+}
+
+/// A change of twenty revocations, made by another instance.
+fn commit(store: &mut SqliteStore, change: u64) {
+    let body = format!("{{\"mark\":\"{}\"}}", mark(change));
+    let writes: Vec<_> = (0..20)
+        .map(|at| crate::store::Write {
+            kind: Kind::Revocation,
+            id: format!("token-{change}-{at}"),
+            body: Some(body.clone()),
+            expires_at: Some(remembered_until(expires(600))),
+            expect: crate::store::Expect::Anything,
+        })
+        .collect();
+    store.commit(&writes, here_now()).unwrap();
 }
 
 fn mark(number: u64) -> ChangeMark {
