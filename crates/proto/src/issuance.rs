@@ -11,15 +11,17 @@ use crate::wire::token_request::{CLIENT_CREDENTIALS, TokenRequest};
 use std::borrow::Cow;
 use std::time::Duration;
 
+mod client_keys;
 mod credentials;
 mod due;
 mod registered_client;
 mod rule;
 
+pub use client_keys::ClientKeys;
 pub use credentials::{
-    CertificateThumbprint, ClientCredentials, ClientKeys, InvalidCredentials, MAX_CERTIFICATES,
-    MAX_CLAIM_CONDITIONS, MAX_CLIENT_JWKS_BYTES, MAX_CREDENTIAL_TEXT_BYTES, MAX_SECRET_NAME_BYTES,
-    MAX_SECRETS, MAX_WORKLOADS, NamedSecret, SecretDigest, SecretTerm, TlsSubject, WorkloadTrust,
+    CertificateThumbprint, ClientCredentials, InvalidCredentials, MAX_CERTIFICATES, MAX_CLAIM_CONDITIONS,
+    MAX_CLIENT_JWKS_BYTES, MAX_CREDENTIAL_TEXT_BYTES, MAX_SECRET_NAME_BYTES, MAX_SECRETS, MAX_WORKLOADS,
+    NamedSecret, SecretDigest, SecretTerm, TlsSubject, WorkloadTrust,
 };
 pub use due::{DueReason, DueTerms, due};
 pub use registered_client::{

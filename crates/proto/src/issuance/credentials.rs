@@ -1,8 +1,8 @@
 //! What a client may authenticate with: a set of credentials, each good for the methods of its kind.
 
+use super::client_keys::{ClientKeys, check_url};
 use super::is_audience;
 use crate::jose::distinguished_name::DistinguishedName;
-use crate::jose::jwk::ClientKeySet;
 use crate::secret::constant_time_eq;
 use crate::time::Timestamp;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -189,29 +189,6 @@ impl fmt::Debug for SecretDigest {
     }
 }
 
-/// Where the public keys of a client are, by which its assertions are verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientKeys {
-    /// Here: a JWK Set document (RFC 7517 §5) with at least one key that can verify, as JSON of at most
-    /// [`MAX_CLIENT_JWKS_BYTES`].
-    Inline(String),
-    /// At this URL: `jwks_uri` of RFC 7591 §2, https, or http to a loopback address.
-    Url(String),
-}
-
-impl ClientKeys {
-    fn check(&self) -> Result<(), InvalidCredentials> {
-        match self {
-            Self::Inline(document) => {
-                let usable = document.len() <= MAX_CLIENT_JWKS_BYTES
-                    && ClientKeySet::parse(document.as_bytes()).is_ok_and(|set| !set.is_empty());
-                if usable { Ok(()) } else { Err(InvalidCredentials::Keys) }
-            }
-            Self::Url(url) => check_url(url).then_some(()).ok_or(InvalidCredentials::KeysUrl),
-        }
-    }
-}
-
 /// What the certificate of a client has to say, one name of RFC 8705 §2.1.2. The certificate itself must chain to an anchor that the
 /// server was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -367,26 +344,8 @@ fn is_name(subject: &TlsSubject) -> bool {
     }
 }
 
-fn is_text(text: &str) -> bool {
+pub(super) fn is_text(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_CREDENTIAL_TEXT_BYTES && !text.chars().any(char::is_control)
-}
-
-/// Whether `url` is https, or http to a loopback address. Only its beginning is judged: whoever fetches parses it.
-fn check_url(url: &str) -> bool {
-    let authority = |rest: &str| rest.split(['/', '?', '#']).next().unwrap_or_default().to_owned();
-    let plain = is_text(url) && !url.contains(['\\', ' ', '"', '<', '>']);
-    let reachable = if let Some(rest) = url.strip_prefix("https://") {
-        !authority(rest).is_empty() && !authority(rest).contains('@')
-    } else if let Some(rest) = url.strip_prefix("http://") {
-        let authority = authority(rest);
-        let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, port)| {
-            if port.bytes().all(|byte| byte.is_ascii_digit()) { host } else { authority.as_str() }
-        });
-        matches!(host, "localhost" | "127.0.0.1" | "[::1]")
-    } else {
-        false
-    };
-    plain && reachable
 }
 
 #[cfg(test)]
@@ -430,33 +389,6 @@ mod tests {
         let backwards = NamedSecret { not_before: Some(AT(20)), expires_at: Some(AT(20)), ..secret("a") };
         let credentials = ClientCredentials { secrets: vec![backwards], ..ClientCredentials::default() };
         assert_eq!(checked(&credentials), Err(InvalidCredentials::SecretTerm));
-    }
-
-    #[test]
-    fn keys_are_a_set_that_can_verify_or_a_protected_url() {
-        let with =
-            |keys| checked(&ClientCredentials { keys: Some(keys), ..ClientCredentials::default() }).is_ok();
-        let url = |url: &str| with(ClientKeys::Url(url.to_owned()));
-        for good in
-            ["https://a.example/jwks", "http://localhost:80/j", "http://127.0.0.1/j", "http://[::1]:8/j"]
-        {
-            assert!(url(good), "{good}");
-        }
-        for bad in [
-            "",
-            "https://",
-            "http://a.example/j",
-            "http://localhost@evil.example/",
-            "http://127.0.0.1.evil.example/",
-            "https://user@a.example/",
-            "ftp://localhost/",
-            "https://a.example\\@b/",
-        ] {
-            assert!(!url(bad), "{bad}");
-        }
-        for bad in ["", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#] {
-            assert!(!with(ClientKeys::Inline(bad.to_owned())), "{bad}");
-        }
     }
 
     #[test]
