@@ -11,7 +11,7 @@ mod tests;
 pub use fetch::InvalidKeyAuthorities;
 use fetch::{FetchError, Fetched, Fetcher};
 
-use jeton_proto::jose::jwk::ClientKeySet;
+use jeton_proto::jose::jwk::{ClientKeySet, PrivateKey};
 use jeton_proto::time::{Clock, Timestamp};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -86,6 +86,8 @@ struct State {
     /// Whether the fetch that began then is under way.
     is_fetching: bool,
     failure: Option<String>,
+    /// The private key in the set that was fetched last.
+    told_private: Option<PrivateKey>,
 }
 
 struct Held {
@@ -259,6 +261,20 @@ impl State {
         self.held.as_ref().filter(usable).map(|held| Arc::clone(&held.keys))
     }
 
+    /// Warns of a private key once, until the set has had none.
+    fn tell_private(&mut self, keys: &ClientKeySet, location: &KeyLocation) {
+        let found = keys.private_key();
+        if let Some(private) = found.filter(|_| self.told_private != found) {
+            let location = location.as_str();
+            tracing::warn!(
+                location,
+                %private,
+                "a private key is published there; it is good for nothing here, and its owner has to make a new one"
+            );
+        }
+        self.told_private = found;
+    }
+
     fn begin(&mut self, now: Timestamp) {
         self.tried_at = Some(now);
         self.is_fetching = true;
@@ -268,6 +284,7 @@ impl State {
         self.is_fetching = false;
         match fetched {
             Ok(Fetched { keys, max_age }) => {
+                self.tell_private(&keys, location);
                 let fresh_for = max_age.unwrap_or(FRESH_FOR).clamp(LEAST_FRESH_FOR, MOST_FRESH_FOR);
                 self.held = Some(Held { keys: Arc::new(keys), fetched_at: now, fresh_for });
                 self.failure = None;

@@ -172,6 +172,38 @@ fn a_client_has_what_the_flags_say() {
     assert_eq!(home.run(&["client", "show", "billing", "--output", "json"]).json(), updated);
 }
 
+#[test]
+fn a_private_key_is_no_client_s_public_one() {
+    let home = Home::new();
+    let public = r#"{"crv":"Ed25519","kty":"OKP","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    let private = public.replace('}', r#","d":"canary"}"#);
+    let jwks = home.write("jwks.json", &format!(r#"{{"keys":[{public},{private}]}}"#));
+    home.run(&["client", "add", "a"]).done();
+    let words = ["key 2 of the jwks has the private member \"d\"", "register public keys alone"];
+    let refused = [
+        home.run(&["client", "add", "b", "--no-secret", "--jwks", &jwks]),
+        home.run(&["client", "update", "a", "--jwks", &jwks]),
+    ];
+    for refused in refused {
+        refused.failed(2, &words);
+        assert!(!refused.to_string().contains("canary"), "{refused}");
+    }
+    let table = "jwks = { keys = [{ kty = 'OKP' }, { kty = 'OKP', d = 'canary' }] }";
+    let workload = "workloads = [{ issuer = 'https://a.example', audience = 'b', subject = 'c', jwks = { keys = [{}, { d = 'canary' }] } }]";
+    for (at, member) in [table, "jwks_file = '../jwks.json'", workload].into_iter().enumerate() {
+        home.write("clients/b.toml", &format!("client_id = 'b'\n{member}\n"));
+        let refused = home.run(&["apply", "clients"]);
+        refused.failed(5, &["b.toml:2: ", words[0], words[1]]);
+        assert!(!refused.to_string().contains("canary"), "{at}: {refused}");
+    }
+    let server = Server::start(&home, &[], &["--clients", home.path().join("clients").to_str().unwrap()]);
+    let told = server.announcement.clone();
+    assert!(told.contains(words[1]) && told.contains("the private member"), "{told}");
+    let said = told + &server.end().1;
+    assert!(!said.contains("canary"), "{said}");
+    assert!(!home.run(&["client", "list", "--output", "json"]).done().contains("\"b\""));
+}
+
 /// One token request over its own connection; its status.
 fn status(address: &str, secret: &str) -> u16 {
     let body = format!("grant_type=client_credentials&client_id=billing&client_secret={secret}");

@@ -3,6 +3,7 @@
 use super::client_keys::{ClientKeys, check_url};
 use super::is_audience;
 use crate::jose::distinguished_name::DistinguishedName;
+use crate::jose::jwk::PrivateKey;
 use crate::secret::constant_time_eq;
 use crate::time::Timestamp;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -306,6 +307,11 @@ pub enum InvalidCredentials {
         "the jwks of a client must be a JWK Set of at most {MAX_CLIENT_JWKS_BYTES} bytes with a public key that can verify"
     )]
     Keys,
+    /// The JWK Set has a key with its private part, or a symmetric one.
+    #[error(
+        "{0}: register public keys alone; a private key that others may have seen is no longer the client's own, so make a new one"
+    )]
+    PrivateKey(PrivateKey),
     /// The address of a JWK Set is no URL that is taken.
     #[error("the jwks_uri of a client must be an https url (http is for loopback addresses)")]
     KeysUrl,

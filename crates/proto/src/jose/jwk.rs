@@ -2,6 +2,7 @@
 
 mod client_key_set;
 mod key_pair;
+mod private_key;
 mod rsa_modulus;
 mod set;
 mod signing_key;
@@ -10,6 +11,7 @@ mod tests;
 
 pub use client_key_set::ClientKeySet;
 pub(in crate::jose) use key_pair::{KeyPair, RsaPadding, Signature};
+pub use private_key::PrivateKey;
 pub(in crate::jose) use rsa_modulus::check_modulus;
 pub use set::{InvalidJwkSet, JwkSet, MAX_JWK_SET_BYTES, MAX_JWK_SET_KEYS, SkippedKey};
 pub use signing_key::SigningKey;

@@ -9,8 +9,10 @@ use jeton_proto::issuance::{
     CertificateThumbprint, ClientCredentials, ClientKeys, ClientSettings, ClientStatus, NamedSecret,
     SecretDigest, TlsSubject, WorkloadTrust,
 };
+use jeton_proto::jose::jwk::PrivateKey;
 use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::time::Timestamp;
+use jeton_proto::wire::error_response::printable;
 use jeton_proto::wire::scope::Scope;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -142,8 +144,24 @@ pub(super) fn render(record: &ClientRecord) -> Result<String, InvalidDocument> {
 }
 
 /// The client `client_id` of a document. Whether its values hold together is not judged here.
+///
+/// Versions before took a JWK Set with private keys, which verified nothing. They are left out, so that nobody is shown them, and the
+/// client has its tokens as before; they are gone for good when the client is written the next time.
 pub(super) fn parse(client_id: &str, body: &str) -> Result<ClientRecord, InvalidDocument> {
-    record_of(client_id, serde_json::from_str(body)?)
+    let mut document: ClientDocument = serde_json::from_str(body)?;
+    let of_workloads = document.workloads.iter_mut().map(|workload| &mut workload.jwks);
+    let mut had_private = false;
+    for jwks in of_workloads.chain([&mut document.jwks]).flatten() {
+        had_private |= PrivateKey::take_out_of(jwks);
+    }
+    if had_private {
+        let client_id = printable(client_id);
+        tracing::warn!(
+            client_id,
+            "a private key was registered with this client, so it is no secret; give the client a new one"
+        );
+    }
+    record_of(client_id, document)
 }
 
 /// The members of a client's document.
@@ -372,6 +390,21 @@ mod tests {
         for record in [whole(), plain] {
             assert_eq!(parse("client", &render(&record).unwrap()).unwrap(), record);
         }
+    }
+
+    #[test]
+    fn a_private_key_of_a_version_before_is_shown_to_nobody_and_its_client_stays() {
+        let mut document: Value = serde_json::from_str(&render(&whole()).unwrap()).unwrap();
+        let mut private = document["jwks"]["keys"][0].clone();
+        private["d"] = "canary".into();
+        document["jwks"]["keys"].as_array_mut().unwrap().push(private);
+        document["workloads"][0].as_object_mut().unwrap().remove("jwks_uri");
+        document["workloads"][0]["jwks"] = document["jwks"].clone();
+        let read = parse("client", &document.to_string()).unwrap();
+        assert_eq!(read.credentials.keys, whole().credentials.keys);
+        assert_eq!(read.credentials.workloads[0].keys, whole().credentials.keys);
+        let shown = format!("{:?} {:?} {}", shown(&read), read, render(&read).unwrap());
+        assert!(!shown.contains("canary"), "{shown}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::KeyLocation;
 use crate::outbound::{Outbound, OutboundError, innermost};
 use http::header::CACHE_CONTROL;
-use jeton_proto::jose::jwk::{ClientKeySet, InvalidJwkSet, MAX_JWK_SET_BYTES};
+use jeton_proto::jose::jwk::{ClientKeySet, InvalidJwkSet, MAX_JWK_SET_BYTES, PrivateKey};
 use jeton_proto::wire::metadata::{MAX_METADATA_BYTES, well_known_urls};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -33,6 +33,8 @@ pub(super) enum FetchError {
     Metadata,
     #[error(transparent)]
     KeySet(#[from] InvalidJwkSet),
+    #[error("{0}, and no other key in it can be used; publish public keys alone, and make new ones")]
+    OnlyPrivate(PrivateKey),
     #[error("no key in it can be used; {0} were left out")]
     NoUsableKey(usize),
     #[error("it took too long")]
@@ -72,6 +74,9 @@ impl Fetcher {
         let (body, max_age) = self.get(&url, MAX_JWK_SET_BYTES).await?;
         let keys = ClientKeySet::parse(&body)?;
         if keys.is_empty() {
+            if let Some(private) = keys.private_key() {
+                return Err(FetchError::OnlyPrivate(private));
+            }
             return Err(FetchError::NoUsableKey(keys.skipped().len()));
         }
         Ok(Fetched { keys, max_age })

@@ -158,6 +158,61 @@ async fn t44_while_the_url_is_down_the_keys_of_before_are_used_for_a_day() {
 }
 
 #[tokio::test]
+async fn a_private_key_that_is_published_is_good_for_nothing_and_told_once() {
+    let (origin, (remote, clock)) = (Origin::start().await, remote());
+    let (good, location) = (key(), origin.location());
+    let leaked = r#"{"kty":"OKP","crv":"Ed25519","kid":"leaked","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","d":"canary"}"#;
+    let alone = format!(r#"{{"keys":[{leaked}]}}"#);
+    let both = set(&[&good]).replacen('[', &format!("[{leaked},"), 1);
+    origin.say("200 OK", "", &alone);
+    let error = remote.usable(&location).await.unwrap_err().to_string();
+    assert!(error.contains("key 1 of the jwks has the private member \"d\"") && !error.contains("canary"));
+    let private = Some(PrivateKey { position: Some(1), member: "d" });
+    for (body, told) in [(&both, private), (&both, private), (&set(&[&good]), None), (&both, private)] {
+        origin.say("200 OK", "", body);
+        clock.pass(FRESH_FOR);
+        let keys = remote.usable(&location).await.unwrap();
+        assert!(keys.len() == 1 && keys.knows(Some(good.key_id())) && !keys.knows(Some("leaked")));
+        assert!(!format!("{keys:?}").contains("canary"));
+        assert_eq!(remote.place(&location).state().told_private, told);
+    }
+}
+
+#[test]
+fn a_private_key_is_told_when_it_comes_and_not_at_each_fetch() {
+    let set = |key: &str| ClientKeySet::parse(format!(r#"{{"keys":[{{{key}}}]}}"#).as_bytes()).unwrap();
+    let (private, public) = (set(r#""d":"canary""#), set(""));
+    let location = KeyLocation::JwkSet("https://a.example/keys".to_owned());
+    let written = Arc::new(Mutex::new(Vec::new()));
+    let writer = Arc::clone(&written);
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || Lines(Arc::clone(&writer))).finish();
+    let mut state = State::default();
+    tracing::subscriber::with_default(subscriber, || {
+        for keys in [&private, &private, &public, &private] {
+            state.tell_private(keys, &location);
+        }
+    });
+    let log = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+    assert_eq!(log.matches("a private key is published there").count(), 2, "{log}");
+    assert!(log.contains(location.as_str()) && !log.contains("canary"), "{log}");
+}
+
+/// What is logged.
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_goes_away_takes_the_fetch_from_nobody() {
     let (origin, (remote, _)) = (Origin::start().await, remote());
     origin.publish(&[&key()], "");

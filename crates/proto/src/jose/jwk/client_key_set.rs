@@ -1,8 +1,9 @@
 //! The public keys of a client, or of an issuer of workload identities: what assertions are verified with.
 
+use super::private_key::private_member;
 use super::{
-    InvalidJwkSet, KeyError, MAX_JWK_SET_BYTES, MAX_JWK_SET_KEYS, PublicKey, SkippedKey, check_use, key_id,
-    public_numbers,
+    InvalidJwkSet, KeyError, MAX_JWK_SET_BYTES, MAX_JWK_SET_KEYS, PrivateKey, PublicKey, SkippedKey,
+    check_use, key_id, public_numbers,
 };
 use crate::jose::assertion_algorithm::AssertionAlgorithm;
 use crate::jose::assertion_verification::ED25519_ALGORITHM;
@@ -25,7 +26,8 @@ const MAX_CERTIFICATES: usize = MAX_JWK_SET_KEYS;
 /// assertions.
 ///
 /// It differs from [`JwkSet`](super::JwkSet) in what an RSA key is good for: PS256 besides RS256, unless its `alg` names
-/// one of them. There is no symmetric key in it: one with `kty` `oct` is left out, whatever its `alg`.
+/// one of them. There is no symmetric key in it: one with `kty` `oct` is left out, whatever its `alg`. A key with its private part is
+/// left out whole, with its certificate, since whoever has read the set can use it.
 ///
 /// A key that cannot be used never drops the others (RFC 7517 §5); [`ClientKeySet::skipped`] tells which were left out.
 #[derive(Debug, Default)]
@@ -33,6 +35,7 @@ pub struct ClientKeySet {
     keys: Vec<Entry>,
     certificates: Vec<[u8; 32]>,
     skipped: Vec<SkippedKey>,
+    private: Option<PrivateKey>,
 }
 
 #[derive(Debug)]
@@ -58,22 +61,28 @@ impl ClientKeySet {
             return Err(InvalidJwkSet::TooLong { bytes: document.len() });
         }
         let text = document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document);
-        let set = json::parse_object(text).map_err(|error| match error {
+        let set = Value::Object(json::parse_object(text).map_err(|error| match error {
             json::InvalidJson::NotAnObject => InvalidJwkSet::NoKeys,
             json::InvalidJson::RepeatedMember { line, column }
             | json::InvalidJson::Syntax { line, column } => InvalidJwkSet::Json { line, column },
-        })?;
+        })?);
         let keys = set.get("keys").and_then(Value::as_array).ok_or(InvalidJwkSet::NoKeys)?;
-        let mut parsed = Self::default();
+        let mut parsed = Self { private: PrivateKey::first_of(&set), ..Self::default() };
         for (index, key) in keys.iter().enumerate() {
             if index == MAX_JWK_SET_KEYS {
                 parsed.skip(index, key, KeyError::Surplus);
                 break;
             }
-            parsed.take_certificate(key);
             match usable(key) {
-                Ok(entry) => parsed.keys.push(entry),
-                Err(reason) => parsed.skip(index, key, reason),
+                Err(KeyError::Private) => parsed.skip(index, key, KeyError::Private),
+                Ok(entry) => {
+                    parsed.take_certificate(key);
+                    parsed.keys.push(entry);
+                }
+                Err(reason) => {
+                    parsed.take_certificate(key);
+                    parsed.skip(index, key, reason);
+                }
             }
         }
         Ok(parsed)
@@ -122,6 +131,12 @@ impl ClientKeySet {
     #[must_use]
     pub fn skipped(&self) -> &[SkippedKey] {
         &self.skipped
+    }
+
+    /// The first key that has its private part with it, used or not.
+    #[must_use]
+    pub fn private_key(&self) -> Option<PrivateKey> {
+        self.private
     }
 
     fn take_certificate(&mut self, key: &Value) {
@@ -177,6 +192,9 @@ impl fmt::Debug for AssertionVerifier {
 
 fn usable(key: &Value) -> Result<Entry, KeyError> {
     let members = key.as_object().ok_or(KeyError::Member("kty"))?;
+    if private_member(key).is_some() {
+        return Err(KeyError::Private);
+    }
     let public = public_numbers(members)?;
     let possible: &[AssertionAlgorithm] = match public {
         PublicKey::P256 { .. } => &[AssertionAlgorithm::Es256],

@@ -104,6 +104,17 @@ async fn a_certificate_that_is_registered_itself_needs_no_authority() {
     }
 }
 
+#[test]
+fn a_certificate_beside_its_private_key_is_good_for_nobody() {
+    let own = certificate(CertificateTrust::Presented);
+    let set = |private: &str| {
+        let x5c = STANDARD.encode(&own.der);
+        format!(r#"{{"keys":[{{"kty":"EC","crv":"P-256","x5c":["{x5c}"]{private}}}]}}"#)
+    };
+    let certificates = |set: &str| ClientKeySet::parse(set.as_bytes()).unwrap().certificates().len();
+    assert_eq!((certificates(&set("")), certificates(&set(r#","d":"AAAA""#))), (1, 0));
+}
+
 #[tokio::test]
 async fn t35_every_certificate_that_is_not_the_clients_has_one_answer() {
     let rig = Rig::new();

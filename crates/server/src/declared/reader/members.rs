@@ -32,7 +32,9 @@ pub(super) const fn of(error: InvalidClientSettings) -> &'static [&'static str] 
             | InvalidCredentials::SecretName
             | InvalidCredentials::SameSecretName
             | InvalidCredentials::SecretTerm => &["secret_digests"],
-            InvalidCredentials::Keys => &["jwks", "jwks_file", "workloads"],
+            InvalidCredentials::Keys | InvalidCredentials::PrivateKey(_) => {
+                &["jwks", "jwks_file", "workloads"]
+            }
             InvalidCredentials::KeysUrl => &["jwks_uri", "workloads"],
             InvalidCredentials::TlsSubject => &[
                 "tls_client_auth_subject_dn",

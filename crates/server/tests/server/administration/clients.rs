@@ -169,6 +169,30 @@ async fn what_is_no_client_is_refused_with_its_member() {
 }
 
 #[tokio::test]
+async fn a_private_key_is_refused_and_not_repeated() {
+    let api = Administered::start().await;
+    let public =
+        json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
+    let mut private = public.clone();
+    private["d"] = "canary".into();
+    let set = json!({ "keys": [public, private] });
+    api.add(json!({ "client_id": "a" })).await;
+    let of_workload = json!([{ "issuer": "https://ci.example", "audience": "b", "subject": "c", "claims": [], "jwks": set }]);
+    for refused in [
+        api.ask("POST", "/admin/clients", "", Some(json!({ "client_id": "b", "jwks": set }))).await,
+        api.ask("PATCH", "/admin/clients/a", "", Some(json!({ "jwks": set }))).await,
+        api.ask("PATCH", "/admin/clients/a", "", Some(json!({ "workloads": of_workload }))).await,
+    ] {
+        assert_problem(&refused, 400, "invalid_client_metadata");
+        let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("key 2 of the jwks has the private member \"d\""), "{detail}");
+        assert!(!refused.body.contains("canary"), "{refused:?}");
+    }
+    assert!(!api.get("/admin/clients").await.body.contains("canary"));
+    api.server.stop().await;
+}
+
+#[tokio::test]
 async fn pages_have_every_client_once() {
     let api = Administered::start().await;
     let registry = Registry::open(api.dir.path()).unwrap();
