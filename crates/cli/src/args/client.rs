@@ -215,6 +215,9 @@ pub(crate) struct DueArgs {
     /// How near the end of a secret is told
     #[arg(long, value_name = "SPAN", default_value = "14d")]
     pub(crate) within: String,
+    /// For how long a secret has been good that is told when nobody used it
+    #[arg(long, value_name = "SPAN", default_value = "7d")]
+    pub(crate) unused_after: String,
 }
 
 /// `jeton client hash`.

@@ -11,6 +11,9 @@ pub struct DueTerms {
     pub old_after: Duration,
     /// A secret whose end is nearer than this is told of, while there is time to replace it.
     pub ending_within: Duration,
+    /// A secret that nobody has used is told of when it could have been for as long as this. Usual: 7 days, in which a new one is
+    /// handed over. A server writes a use up to a minute later, so much less than that tells of secrets that are in use.
+    pub unused_after: Duration,
 }
 
 /// Why a secret is told of.
@@ -28,7 +31,7 @@ pub enum DueReason {
         /// When somebody did last.
         last_used_at: Timestamp,
     },
-    /// Nobody has used it since it was made.
+    /// Nobody has used it for all the time that it could have been.
     NeverUsed,
 }
 
@@ -59,7 +62,13 @@ pub fn due(
                 found.push((secret, DueReason::StillUsed { last_used_at: used_at }));
             }
             (Some(_), Some(_) | None) => {}
-            (None, Some(_) | None) => found.push((secret, DueReason::NeverUsed)),
+            (None, Some(_) | None) => {
+                let good_since = secret.created_at.max(secret.not_before.unwrap_or(Timestamp::EPOCH));
+                // One that is not good yet has never been usable, however short the term.
+                if good_since <= now && now.saturating_since(good_since) >= terms.unused_after {
+                    found.push((secret, DueReason::NeverUsed));
+                }
+            }
         }
     }
     found
@@ -72,8 +81,11 @@ mod tests {
 
     const AT: fn(u64) -> Timestamp = Timestamp::from_unix_seconds;
     const NOW: Timestamp = Timestamp::from_unix_seconds(1000);
-    const TERMS: DueTerms =
-        DueTerms { old_after: Duration::from_secs(500), ending_within: Duration::from_secs(100) };
+    const TERMS: DueTerms = DueTerms {
+        old_after: Duration::from_secs(500),
+        ending_within: Duration::from_secs(100),
+        unused_after: Duration::from_secs(70),
+    };
 
     fn secret(name: &str, created_at: u64, expires_at: Option<u64>) -> NamedSecret {
         let secret = NamedSecret::new(name, SecretDigest::new([1; 32]), AT(created_at));
@@ -114,8 +126,28 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_nobody_used_is_told() {
-        let told = reasons(&[secret("a", 600, None)], &[]);
-        assert_eq!(told, [("a".to_owned(), DueReason::NeverUsed)]);
+    fn a_secret_that_nobody_used_is_told_when_it_had_its_time() {
+        let unused = [("a".to_owned(), DueReason::NeverUsed)];
+        assert_eq!(reasons(&[secret("a", 930, None)], &[]), unused);
+        assert_eq!(reasons(&[secret("a", 931, None)], &[]), [], "it was made a moment ago");
+        assert_eq!(reasons(&[secret("a", 930, None)], &[("a", 999)]), []);
+        let from = |second| NamedSecret { not_before: Some(AT(second)), ..secret("a", 600, None) };
+        assert_eq!(reasons(&[from(930)], &[]), unused, "its time is what it was good for");
+        assert_eq!(reasons(&[from(931)], &[]), []);
+    }
+
+    #[test]
+    fn a_secret_that_is_not_good_yet_is_unused_for_a_reason() {
+        let terms = DueTerms { unused_after: Duration::ZERO, ..TERMS };
+        let told = |begin| {
+            let held = [NamedSecret { not_before: Some(AT(begin)), ..secret("a", 999, None) }];
+            due(&held, |_| None, terms, NOW).len()
+        };
+        assert_eq!((told(1001), told(1000)), (0, 1));
+        assert_eq!(
+            due(&[secret("a", 1001, None)], |_| None, terms, NOW),
+            [],
+            "made by a clock that is ahead"
+        );
     }
 }

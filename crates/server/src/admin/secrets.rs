@@ -20,6 +20,7 @@ const OVERLAP_SECONDS: RangeInclusive<u64> = 0..=31_536_000;
 const DEFAULT_OVERLAP_SECONDS: u64 = 86_400;
 const DEFAULT_AFTER_DAYS: u64 = 90;
 const DEFAULT_WITHIN_DAYS: u64 = 14;
+const DEFAULT_UNUSED_AFTER_DAYS: u64 = 7;
 /// How many clients are looked at while others may want the store.
 const BATCH: usize = 200;
 
@@ -73,12 +74,14 @@ pub(super) fn revoke(registry: &Registry, client_id: &str, name: &str) -> Result
 
 /// `GET /admin/secrets/due`.
 pub(super) fn list_due(registry: &Registry, query: Option<&str>, now: Timestamp) -> Result<Outcome, Problem> {
-    let parameters = Parameters::parse(query, &["after_days", "within_days", "limit", "after"])?;
+    let parameters =
+        Parameters::parse(query, &["after_days", "within_days", "unused_after_days", "limit", "after"])?;
     let days =
         |name, default| parameters.number(name, DAYS, default).map(|days| Duration::from_hours(24 * days));
     let terms = DueTerms {
         old_after: days("after_days", DEFAULT_AFTER_DAYS)?,
         ending_within: days("within_days", DEFAULT_WITHIN_DAYS)?,
+        unused_after: days("unused_after_days", DEFAULT_UNUSED_AFTER_DAYS)?,
     };
     let limit = parameters.number("limit", PAGE_LIMITS, DEFAULT_PAGE_LIMIT)?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);

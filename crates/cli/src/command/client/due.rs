@@ -23,8 +23,11 @@ pub(super) fn run<'a>(
 ) -> Result<(), Failure> {
     let span =
         |flag, text: &str| text.parse::<Lifespan>().map(|span| span.0).map_err(|error| usage(flag, &error));
-    let terms =
-        DueTerms { old_after: span("--after", &args.after)?, ending_within: span("--within", &args.within)? };
+    let terms = DueTerms {
+        old_after: span("--after", &args.after)?,
+        ending_within: span("--within", &args.within)?,
+        unused_after: span("--unused-after", &args.unused_after)?,
+    };
     let opened = open()?;
     let listing = opened.registry.list().map_err(|error| opened.failure(&error))?;
     tell_damaged(&listing);

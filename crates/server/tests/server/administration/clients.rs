@@ -220,7 +220,9 @@ async fn pages_have_every_client_once() {
 async fn secrets_that_ask_for_attention_are_told() {
     let api = Administered::start().await;
     api.add(json!({ "client_id": "a" })).await;
-    let due = api.get("/admin/secrets/due?after_days=0&limit=1").await.json();
+    let due = api.get("/admin/secrets/due").await.json();
+    assert_eq!(due["due"], json!([]), "what was made a moment ago need not be in use");
+    let due = api.get("/admin/secrets/due?after_days=0&unused_after_days=0&limit=1").await.json();
     assert_eq!(due["next"], "a");
     let reasons: Vec<_> =
         due["due"].as_array().unwrap().iter().map(|due| due["reason"].as_str().unwrap()).collect();
