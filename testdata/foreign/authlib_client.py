@@ -2,6 +2,7 @@
 
 authlib_client.py TOKEN_URL CLIENT_ID [API_URL] [--scope "a b"] [--auth-method client_secret_post]
                   [--key FILE [--alg ES256] [--kid KID]] [--audience ISSUER] [--life SECONDS]
+                  [--auth-method none --cert FILE --key FILE]
 The secret comes from the environment variable CLIENT_SECRET; the answer is printed as one line of JSON.
 """
 
@@ -27,6 +28,7 @@ def main():
     parser.add_argument("--scope")
     parser.add_argument("--auth-method", default="client_secret_basic")
     parser.add_argument("--key")
+    parser.add_argument("--cert")
     parser.add_argument("--alg", default="ES256")
     parser.add_argument("--kid")
     parser.add_argument("--audience")
@@ -34,7 +36,7 @@ def main():
     options = parser.parse_args()
 
     secret = os.environ.get("CLIENT_SECRET")
-    if options.key:
+    if options.key and not options.cert:
         with open(options.key) as file:
             secret = KEYS[options.alg].import_key(file.read())
     session = OAuth2Session(
@@ -43,6 +45,8 @@ def main():
         scope=options.scope,
         token_endpoint_auth_method=options.auth_method,
     )
+    if options.cert:
+        session.cert = (options.cert, options.key)
     claims = {"exp": int(time.time()) + options.life} if options.life else None
     headers = {"kid": options.kid} if options.kid else None
     if options.auth_method == "client_secret_jwt":

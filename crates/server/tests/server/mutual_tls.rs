@@ -1,6 +1,7 @@
 //! Clients that authenticate by the certificate of their connection (RFC 8705), in a real handshake, and what their tokens are
 //! bound to.
 
+use super::foreign_programs::{node, python};
 use super::tls::{Authority, Identity, ask, connect, post};
 use super::{Answer, Running};
 use base64::Engine as _;
@@ -123,6 +124,68 @@ async fn the_metadata_tell_what_certificates_are_good_for() {
     let methods = metadata["token_endpoint_auth_methods_supported"].as_array().unwrap();
     for method in ["tls_client_auth", "self_signed_tls_client_auth"] {
         assert!(methods.contains(&json!(method)), "{metadata}");
+    }
+    world.server.stop().await;
+}
+
+/// Runs `program` with the certificate of an identity; whether it succeeded, and its one line of JSON.
+async fn ask_by_certificate(world: &World, mut program: Command, identity: &Identity) -> (bool, Value) {
+    let file = |name: &str, content: &str| {
+        let path = world.dir.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    };
+    let ca = file("ca.pem", &world.authority.issuer.pem());
+    program.arg("--cert").arg(file("foreign.pem", &identity.certificate));
+    program.arg("--key").arg(file("foreign.key", &identity.key));
+    program.env("NODE_EXTRA_CA_CERTS", &ca).env("REQUESTS_CA_BUNDLE", &ca).env_remove("CLIENT_SECRET");
+    let ended = tokio::task::spawn_blocking(move || program.output().unwrap()).await.unwrap();
+    let answer = serde_json::from_slice(&ended.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&ended.stderr)));
+    (ended.status.success(), answer)
+}
+
+#[tokio::test]
+async fn openid_client_has_a_token_that_is_bound_to_its_certificate() {
+    let world = World::start();
+    let program = |client_id: &str, method: &str| {
+        let mut command = node("openid_client.mjs");
+        command.args([&world.server.issuer, client_id, "--scope", "a", "--auth-method", method]);
+        command
+    };
+    let methods = [
+        ("by-authority", "tls_client_auth", &world.certified, &world.own),
+        ("by-itself", "self_signed_tls_client_auth", &world.own, &world.certified),
+    ];
+    for (client_id, method, identity, other) in methods {
+        let (succeeded, answer) = ask_by_certificate(&world, program(client_id, method), identity).await;
+        assert!(succeeded && answer["token"]["scope"] == "a", "{method}: {answer}");
+        assert_bound(&answer["token"], client_id, identity);
+        let (succeeded, answer) = ask_by_certificate(&world, program(client_id, method), other).await;
+        assert!(!succeeded && answer.get("token").is_none(), "{method}: {answer}");
+    }
+    let counted = world.server.counters.values();
+    assert_eq!((counted.granted, counted.refused()), (2, 2));
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn authlib_has_a_token_that_is_bound_to_its_certificate() {
+    let world = World::start();
+    for (client_id, identity, other) in
+        [("by-authority", &world.certified, &world.own), ("by-itself", &world.own, &world.certified)]
+    {
+        let program = || {
+            let mut command = python("authlib_client.py");
+            command.arg(format!("{}/oauth/token", world.server.issuer));
+            command.args([client_id, "--scope", "a", "--auth-method", "none"]);
+            command
+        };
+        let (succeeded, answer) = ask_by_certificate(&world, program(), identity).await;
+        assert!(succeeded && answer["token"]["scope"] == "a", "{client_id}: {answer}");
+        assert_bound(&answer["token"], client_id, identity);
+        let (succeeded, answer) = ask_by_certificate(&world, program(), other).await;
+        assert!(!succeeded && answer["error"] == "invalid_client", "{client_id}: {answer}");
     }
     world.server.stop().await;
 }
