@@ -62,7 +62,7 @@ pub use declared::{
 };
 pub use inquiry_counters::{InquiryCounterValues, InquiryCounters};
 pub use issuer::Issuer;
-pub use keyring::{KeyListing, KeyringError, ListedKey, SigningKeys, UnreadableKey};
+pub use keyring::{KeyListing, KeyringError, ListedKey, Resealed, SigningKeys, UnreadableKey};
 pub use limits::Limits;
 pub use listen::ListenError;
 pub use metrics::Metrics;

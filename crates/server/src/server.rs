@@ -16,10 +16,10 @@ use crate::jwt_ids::JwtIds;
 use crate::keyring::{Keyring, KeyringError, Scheduler};
 use crate::listen::{self, ListenError};
 use crate::metrics::{self, Exporter, Families, Gauges};
-use crate::registry::{Clients, Registry, RegistryError, SecretHasher, SecretUses, UseFlusher};
+use crate::registry::{Clients, Registry, RegistryError, SecretUses, UseFlusher};
 use crate::remote_keys::{InvalidKeyAuthorities, RemoteKeys};
 use crate::revocations::Revocations;
-use crate::server_key::{SealError, ServerKey, ServerKeyError};
+use crate::server_key::{SealError, ServerKey, ServerKeyError, StoreKeys};
 use crate::spent_assertions::SpentAssertions;
 use crate::store::{StoreLocation, StoreWatch, WatchError};
 use crate::throttle::Throttle;
@@ -90,12 +90,13 @@ impl Server {
         let admin = Unopened::bind(config.admin_listen.as_ref(), &location, &key)?;
         let workers = Ended(Workers::default());
         let audit = audit(&config, &workers.0)?;
+        let keys = registry.keys().clone();
         let clients_dir = follow_clients(&config, registry, audit.clone(), &workers.0)?;
         let started_at = config.clock.now();
         let clock = Arc::clone(&config.clock);
         let exporter = config.exporting()?.map(|to| Exporter::new(to, clock, started_at));
         let (endpoint, flusher) =
-            Self::issuing(&config, &issuer, policy, location, &key, published, &workers.0)?;
+            Self::issuing(&config, &issuer, policy, location, &keys, published, &workers.0)?;
         let counters = Arc::clone(&endpoint.counters);
         let face = Face::new(endpoint, documents, config.limits).counting_in(counters);
         let face = Arc::new(face.with_audit(audit.clone()));
@@ -123,7 +124,7 @@ impl Server {
         issuer: &str,
         policy: IssuancePolicy,
         location: StoreLocation,
-        key: &ServerKey,
+        keys: &StoreKeys,
         published: Arc<PublishedKeys>,
         workers: &Workers,
     ) -> Result<(Issuer, UseFlusher), StartError> {
@@ -131,7 +132,7 @@ impl Server {
         let uses = Arc::<SecretUses>::default();
         let revocations = Arc::new(Revocations::new(Arc::clone(&config.clock)));
         let throttle = Arc::new(Throttle::new(&config.throttling));
-        let (keyring, nudged) = Keyring::new(key.sealer()?, published);
+        let (keyring, nudged) = Keyring::new(Arc::clone(keys.sealer()), published);
         let watch = StoreWatch::start(
             location.open().map_err(RegistryError::from)?,
             vec![
@@ -159,10 +160,10 @@ impl Server {
         };
         let key_schedule = scheduler.start(&config.data_dir, &watch, nudged)?;
         let authenticator = Authenticator {
-            hasher: SecretHasher::new(key),
+            hasher: keys.hasher(),
             clients,
             watch,
-            assertions: assertions(config, issuer, key)?,
+            assertions: assertions(config, issuer, keys)?,
             spent: SpentAssertions::open(&config.data_dir, spending, config.clock.now()),
         };
         let endpoint = Issuer {
@@ -376,9 +377,9 @@ fn flusher(
     Ok(flusher.map_err(WatchError::from)?)
 }
 
-fn assertions(config: &Config, issuer: &str, key: &ServerKey) -> Result<AssertionAuthenticator, StartError> {
+fn assertions(config: &Config, issuer: &str, keys: &StoreKeys) -> Result<AssertionAuthenticator, StartError> {
     let remote = RemoteKeys::new(config.key_authorities.as_deref(), Arc::clone(&config.clock))?;
-    Ok(AssertionAuthenticator::new(config.assertion_audiences(issuer), key.sealer()?, remote))
+    Ok(AssertionAuthenticator::new(config.assertion_audiences(issuer), Arc::clone(keys.sealer()), remote))
 }
 
 fn addresses_of(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, StartError> {

@@ -1,9 +1,11 @@
 //! The key of a server: 32 bytes from which comes whatever keeps a secret of its registry.
 
+mod sealing;
+
+pub(crate) use sealing::{KeyId, SEALING, Sealer, SealingRecord, StoreKeys};
+
 use crate::config::Storage;
-use crate::data_dir::{PrivateFileError, read_or_create_private};
-use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
-use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
+use crate::data_dir::{PrivateFileError, read_or_create_private, read_private};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jeton_proto::secret::Secret;
@@ -13,26 +15,43 @@ use zeroize::Zeroizing;
 
 const KEY_FILE: &str = "client-secrets.key";
 const KEY_BYTES: usize = 32;
-/// The first byte of what is sealed.
-const FORMAT: u8 = 1;
-/// What is before the ciphertext.
-const HEADER_BYTES: usize = 1 + NONCE_LEN;
 
 /// The 32 bytes under which client secrets are hashed, and from which the key is derived that seals what must be read back.
 ///
 /// Without it no client can authenticate by a secret and no signing key can be read: keep it with the backups of the registry, and
 /// apart from them. Several instances over one database need the same one.
+///
+/// While it is replaced there are two: see [`ServerKey::with_previous`].
 #[derive(Clone)]
-pub struct ServerKey(Secret<[u8; KEY_BYTES]>);
+pub struct ServerKey {
+    bytes: Secret<[u8; KEY_BYTES]>,
+    previous: Option<Secret<[u8; KEY_BYTES]>>,
+}
 
 impl ServerKey {
-    /// The key that was given, or the one in `data_dir`, which no other instance has.
+    /// The same key with the one before it. What is kept under either can be opened, and everything goes on under the one before until
+    /// [`SigningKeys::reseal`](crate::SigningKeys::reseal) puts it under this one.
+    #[must_use]
+    pub fn with_previous(self, previous: &Self) -> Self {
+        Self { previous: Some(previous.bytes.clone()), ..self }
+    }
+
+    /// The key that was given, or the one in `data_dir`, which no other instance has. Where both are there, the one in `data_dir` is the
+    /// previous one, unless another one is.
     pub(crate) fn of(
         given: Option<&Self>,
         storage: &Storage,
         data_dir: &Path,
     ) -> Result<Self, ServerKeyError> {
         match (given, storage) {
+            (Some(Self { bytes, previous: None }), Storage::Embedded) => {
+                let path = data_dir.join(KEY_FILE);
+                let Some(made) = read_private(&path)? else {
+                    return Ok(Self { bytes: bytes.clone(), previous: None });
+                };
+                let made = Self::from_bytes(made.expose()).ok_or(ServerKeyError::Damaged { path })?;
+                Ok(Self { bytes: bytes.clone(), previous: Some(made.bytes) })
+            }
             (Some(given), _) => Ok(given.clone()),
             (None, Storage::Embedded) => Self::open(data_dir),
             (None, Storage::Postgres(_)) => Err(ServerKeyError::NotGiven),
@@ -71,71 +90,23 @@ impl ServerKey {
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: Zeroizing<[u8; KEY_BYTES]> = Zeroizing::new(bytes.try_into().ok()?);
-        Some(Self(Secret::new(*bytes)))
+        Some(Self { bytes: Secret::new(*bytes), previous: None })
+    }
+
+    /// The key alone, and the one before it.
+    fn each(&self) -> impl Iterator<Item = Self> {
+        let alone = |bytes: &Secret<[u8; KEY_BYTES]>| Self { bytes: bytes.clone(), previous: None };
+        std::iter::once(&self.bytes).chain(&self.previous).map(alone)
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.0.expose()
-    }
-
-    /// What seals and opens with a key that is derived from this one.
-    pub(crate) fn sealer(&self) -> Result<Sealer, SealError> {
-        struct KeyLength;
-        impl KeyType for KeyLength {
-            fn len(&self) -> usize {
-                KEY_BYTES
-            }
-        }
-        let mut derived = Zeroizing::new([0; KEY_BYTES]);
-        Salt::new(HKDF_SHA256, b"jeton server key")
-            .extract(self.bytes())
-            .expand(&[b"seal"], KeyLength)
-            .and_then(|expanded| expanded.fill(derived.as_mut()))
-            .and_then(|()| RandomizedNonceKey::new(&AES_256_GCM_SIV, derived.as_ref()))
-            .map(Sealer)
-            .map_err(|_| SealError::Cryptography)
+        self.bytes.expose()
     }
 }
 
 impl fmt::Debug for ServerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ServerKey(…)")
-    }
-}
-
-/// Seals with AES-256-GCM-SIV: what is sealed opens only under the same key and the same name.
-pub(crate) struct Sealer(RandomizedNonceKey);
-
-impl Sealer {
-    /// `format ‖ nonce ‖ ciphertext and tag`. The name is not in it, and must be given again to open it.
-    pub(crate) fn seal(&self, name: &str, secret: &[u8]) -> Result<Vec<u8>, SealError> {
-        // Sealed where it lies, so that no copy of the secret is left; room for the tag, so that it does not move.
-        let mut sealed = Vec::with_capacity(secret.len() + 64);
-        sealed.extend_from_slice(secret);
-        let nonce = self
-            .0
-            .seal_in_place_append_tag(Aad::from(name.as_bytes()), &mut sealed)
-            .map_err(|_| SealError::Cryptography)?;
-        let mut whole = vec![FORMAT];
-        whole.extend_from_slice(nonce.as_ref());
-        whole.extend_from_slice(&sealed);
-        Ok(whole)
-    }
-
-    /// What was sealed under `name`.
-    pub(crate) fn open(&self, name: &str, sealed: &[u8]) -> Result<Secret<Vec<u8>>, SealError> {
-        let (header, ciphertext) = sealed.split_at_checked(HEADER_BYTES).ok_or(SealError::Unreadable)?;
-        let [FORMAT, nonce @ ..] = header else { return Err(SealError::Unreadable) };
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Unreadable)?;
-        let mut buffer = Zeroizing::new(ciphertext.to_vec());
-        let opened = self.0.open_in_place(nonce, Aad::from(name.as_bytes()), &mut buffer);
-        opened.map(|secret| Secret::new(secret.to_vec())).map_err(|_| SealError::Unreadable)
-    }
-}
-
-impl fmt::Debug for Sealer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sealer(…)")
     }
 }
 
@@ -147,6 +118,11 @@ pub enum SealError {
         "it was sealed with another server key or was changed since; give the server the key it was sealed with"
     )]
     Unreadable,
+    /// The key that seals now is not at hand: it was replaced while this program ran.
+    #[error(
+        "the server key was replaced, and this program has not got the new one; give it that one and start it anew"
+    )]
+    NotHeld,
     /// The cryptographic library failed.
     #[error("the cryptographic library failed")]
     Cryptography,
@@ -178,33 +154,6 @@ pub enum ServerKeyError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn sealer(byte: u8) -> Sealer {
-        ServerKey::from_bytes(&[byte; KEY_BYTES]).unwrap().sealer().unwrap()
-    }
-
-    #[test]
-    fn what_is_sealed_opens_under_its_name_and_key_alone() {
-        let sealed = sealer(1).seal("key/a", b"canary").unwrap();
-        assert_eq!(sealer(1).open("key/a", &sealed).unwrap().expose(), b"canary");
-        assert_eq!(sealer(1).open("key/b", &sealed).unwrap_err(), SealError::Unreadable);
-        assert_eq!(sealer(2).open("key/a", &sealed).unwrap_err(), SealError::Unreadable);
-        assert!(!sealed.windows(6).any(|window| window == b"canary"));
-        assert_ne!(sealer(1).seal("key/a", b"canary").unwrap(), sealed, "the nonce is new each time");
-    }
-
-    #[test]
-    fn one_bit_is_another() {
-        let sealed = sealer(1).seal("a", b"secret").unwrap();
-        for bit in 0..sealed.len() * 8 {
-            let mut changed = sealed.clone();
-            changed[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(sealer(1).open("a", &changed).unwrap_err(), SealError::Unreadable, "bit {bit}");
-        }
-        for length in 0..sealed.len() {
-            assert!(sealer(1).open("a", &sealed[..length]).is_err(), "{length} bytes");
-        }
-    }
 
     #[test]
     fn a_key_is_read_from_hexadecimal_or_base64() {

@@ -33,6 +33,8 @@ pub(crate) enum KeysCommand {
     Retire(KeyArgs),
     /// Take a key out of the published keys
     Drop(KeyArgs),
+    /// Seal everything with the new server key, when every instance has it beside the previous one
+    Reseal,
 }
 
 /// `jeton keys rotate`.

@@ -14,4 +14,7 @@ pub(crate) struct StorageArgs {
     /// Where the key of the server is, which all instances share [env: JETON_SERVER_KEY; default: made in the data directory]
     #[arg(long, value_name = "PLACE", global = true)]
     pub(crate) server_key: Option<String>,
+    /// Where the key before that one is, while it is replaced: see docs/server-keys.md [env: JETON_SERVER_PREVIOUS_KEY]
+    #[arg(long, value_name = "PLACE", global = true)]
+    pub(crate) previous_server_key: Option<String>,
 }

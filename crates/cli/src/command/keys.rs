@@ -11,7 +11,7 @@ use jeton::Timestamp;
 use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::rotation::{KeyState, Refused, Retirement, Urgency};
 use jeton_server::audit::{Act, Event};
-use jeton_server::{KeyListing, KeyringError, ListedKey, SigningKeys};
+use jeton_server::{KeyListing, KeyringError, ListedKey, Resealed, SigningKeys};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -44,6 +44,7 @@ pub(crate) fn run(args: &KeysCommandArgs, layers: &Layers) -> Result<(), Failure
         KeysCommand::Rotate(rotated) => rotate(open, rotated, args.output),
         KeysCommand::Retire(key) => end(open, key, End::Retired, args.output),
         KeysCommand::Drop(key) => end(open, key, End::Dropped, args.output),
+        KeysCommand::Reseal => reseal(open, args.output),
     }
 }
 
@@ -147,6 +148,33 @@ fn end(open: &mut OpenKeys<'_>, args: &KeyArgs, end: End, format: Format) -> Res
     match format {
         Format::Text => Ok(()),
         Format::Json => output::json(&json!({ "kid": args.key, "state": what, "new_keys": made })),
+    }
+}
+
+fn reseal(open: &mut OpenKeys<'_>, format: Format) -> Result<(), Failure> {
+    let resealed = open.keys.reseal().map_err(|error| failure(&error))?;
+    let Resealed { signing_keys, clients, unopened } = &resealed;
+    if !signing_keys.is_empty() || *clients > 0 {
+        let actor = actor();
+        let act = Act { event: Event::ServerKeyReplaced, actor: &actor, client_id: None, detail: None };
+        tell(open.layers, &open.keeping.data_dir, &[act])?;
+    }
+    let counts = (signing_keys.len(), clients);
+    output::note(&format!(
+        "sealed with the server key: {} signing keys, secrets of {} clients",
+        counts.0, counts.1
+    ));
+    for client_id in unopened {
+        output::note(&format!("a sealed secret of {client_id} cannot be opened with either key: rotate it"));
+    }
+    match format {
+        Format::Text => Ok(()),
+        Format::Json => output::json(&json!({
+            (open.keeping.member()): open.keeping.place(),
+            "signing_keys": signing_keys,
+            "clients": clients,
+            "unopened": unopened,
+        })),
     }
 }
 

@@ -101,6 +101,7 @@ fn failure(error: &RegistryError, place: &dyn std::fmt::Display) -> Failure {
         RegistryError::File(_)
         | RegistryError::Key(_)
         | RegistryError::Store(_)
-        | RegistryError::ForeignKey => Failure::of(ExitCode::Configuration, error),
+        | RegistryError::ForeignKey
+        | RegistryError::Sealing => Failure::of(ExitCode::Configuration, error),
     }
 }

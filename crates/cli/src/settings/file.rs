@@ -56,6 +56,7 @@ pub(super) struct ServerSection {
     pub(super) database: Option<Spanned<String>>,
     pub(super) database_password: Option<Spanned<String>>,
     pub(super) key: Option<Spanned<String>>,
+    pub(super) previous_key: Option<Spanned<String>>,
     pub(super) default_audience: Option<Spanned<String>>,
     pub(super) signing_algorithms: Option<Spanned<Vec<String>>>,
     pub(super) key_rotation_period: Option<Spanned<String>>,

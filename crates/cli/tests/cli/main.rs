@@ -32,6 +32,7 @@ mod revocation;
 mod sandbox;
 mod seclusion;
 mod secrecy;
+mod server_key;
 mod serving;
 mod settings;
 mod stub;

@@ -146,6 +146,7 @@ impl From<RegistryError> for Problem {
             | RegistryError::Key(_)
             | RegistryError::Store(_)
             | RegistryError::ForeignKey
+            | RegistryError::Sealing
             | RegistryError::Random
             | RegistryError::Seal(_)
             | RegistryError::Manager

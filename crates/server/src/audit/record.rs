@@ -48,6 +48,7 @@ events! {
     SigningKeyRetired: "signing_key_retired", "A signing key was let sign no more; the detail is its key id.";
     SigningKeyDropped: "signing_key_dropped", "A signing key was taken out of the published keys; the detail is its key id.";
     SigningKeyReplaced: "signing_key_replaced", "A signing key was made that signs at once, in place of one that was retired or dropped; the detail is its key id.";
+    ServerKeyReplaced: "server_key_replaced", "What is sealed in the registry was sealed with another server key.";
     ServerStarted: "server_started", "A server began to write to this log.";
     ServerEnded: "server_ended", "A server ended in good order.";
     LogResumed: "log_resumed", "The log was mended: the one before the last to write was cut off, or the log was damaged.";

@@ -65,7 +65,7 @@ pub(crate) struct AssertionAuthenticator {
 
 impl AssertionAuthenticator {
     /// Takes assertions for any of `audiences`, opens sealed secrets with `sealer`, and has keys fetched by `remote`.
-    pub(crate) fn new(audiences: Vec<String>, sealer: Sealer, remote: RemoteKeys) -> Self {
+    pub(crate) fn new(audiences: Vec<String>, sealer: Arc<Sealer>, remote: RemoteKeys) -> Self {
         Self { prepared: PreparedClients::new(sealer), remote, audiences }
     }
 

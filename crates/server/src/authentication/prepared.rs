@@ -37,12 +37,12 @@ pub(super) enum PreparedKeys {
 /// What is ready of all clients that have come with an assertion.
 #[derive(Debug)]
 pub(super) struct PreparedClients {
-    sealer: Sealer,
+    sealer: Arc<Sealer>,
     prepared: RwLock<HashMap<String, Arc<Prepared>>>,
 }
 
 impl PreparedClients {
-    pub(super) fn new(sealer: Sealer) -> Self {
+    pub(super) fn new(sealer: Arc<Sealer>) -> Self {
         Self { sealer, prepared: RwLock::default() }
     }
 

@@ -6,8 +6,8 @@ use super::schedule::log;
 use crate::clock::SystemClock;
 use crate::config::Storage;
 use crate::data_dir::create_private_dir;
-use crate::registry::{self, RegistryError};
-use crate::server_key::{Sealer, ServerKey};
+use crate::registry::RegistryError;
+use crate::server_key::{ServerKey, StoreKeys};
 use crate::store::{ChangeNumber, CommitError, Store, StoreLocation, Write};
 use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::rotation::{Command, Effect, KeyState, KeyTimes, Refused, Urgency, obey, signing, state};
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// How often a change is made anew on what another process has written in between.
-const TRIES: usize = 16;
+pub(super) const TRIES: usize = 16;
 
 /// The signing keys of a server.
 ///
@@ -34,9 +34,9 @@ const TRIES: usize = 16;
 /// # Ok::<(), jeton_server::KeyringError>(())
 /// ```
 pub struct SigningKeys {
-    store: Box<dyn Store>,
-    sealer: Sealer,
-    clock: Arc<dyn Clock>,
+    pub(super) store: Box<dyn Store>,
+    pub(super) keys: StoreKeys,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// Every signing key of a server.
@@ -97,8 +97,8 @@ impl SigningKeys {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, KeyringError> {
         let mut store = location.open()?;
-        registry::check_key(store.as_mut(), key)?;
-        Ok(Self { store, sealer: key.sealer()?, clock })
+        let keys = StoreKeys::of(key, store.as_mut())?;
+        Ok(Self { store, keys, clock })
     }
 
     /// The same with another clock.
@@ -171,7 +171,7 @@ impl SigningKeys {
             if effects.is_empty() {
                 return Ok(Vec::new());
             }
-            let writes = book.writes(&effects, &self.sealer)?;
+            let writes = book.writes(&effects, self.keys.sealer())?;
             if self.commit(&writes)?.is_some() {
                 effects.iter().for_each(log);
                 return Ok(book::made_by(&writes).map(str::to_owned).collect());
@@ -180,14 +180,14 @@ impl SigningKeys {
         Err(KeyringError::Contended)
     }
 
-    fn read(&mut self) -> Result<Book, KeyringError> {
+    pub(super) fn read(&mut self) -> Result<Book, KeyringError> {
         let mut book = Book::default();
         book.follow(&self.store.changes(ChangeNumber(0))?);
         Ok(book)
     }
 
     /// The change; `None` when others have written meanwhile.
-    fn commit(&mut self, writes: &[Write]) -> Result<Option<ChangeNumber>, KeyringError> {
+    pub(super) fn commit(&mut self, writes: &[Write]) -> Result<Option<ChangeNumber>, KeyringError> {
         match self.store.commit(writes, self.clock.now()) {
             Ok(change) => Ok(Some(change)),
             Err(CommitError::Conflict { .. }) => Ok(None),

@@ -2,7 +2,7 @@
 
 use super::KeyringError;
 use super::document::StoredKey;
-use crate::server_key::Sealer;
+use crate::server_key::{KeyId, SEALING, Sealer, SealingRecord, StoreKeys};
 use crate::store::{ChangeNumber, Changes, Expect, Extent, Kind, Record, Write};
 use jeton_proto::jose::jwk::SigningKey;
 use jeton_proto::rotation::{Effect, ScheduledKey};
@@ -19,6 +19,14 @@ pub(super) struct Book {
     keys: BTreeMap<String, Entry>,
     unreadable: BTreeMap<String, Fault>,
     turnstile: Option<ChangeNumber>,
+    sealing: Option<Sealing>,
+}
+
+/// Which key seals.
+#[derive(Clone, Debug)]
+struct Sealing {
+    key_id: KeyId,
+    change: ChangeNumber,
 }
 
 /// A key and the change that wrote its record.
@@ -59,6 +67,18 @@ impl Book {
             return;
         }
         self.unreadable.remove(&id);
+        if id == SEALING {
+            let record = record.body.as_deref().map(serde_json::from_str::<SealingRecord>);
+            match record.transpose() {
+                Ok(record) => {
+                    self.sealing = record.map(|record| Sealing { key_id: record.sealed_with, change });
+                }
+                Err(error) => {
+                    drop(self.unreadable.insert(id, Fault { what: printable(&error.to_string()), change }));
+                }
+            }
+            return;
+        }
         let Some(body) = &record.body else {
             self.keys.remove(&id);
             return;
@@ -105,7 +125,7 @@ impl Book {
             let write = match effect {
                 Effect::Announce { algorithm, times } => {
                     let key = SigningKey::generate(*algorithm).map_err(KeyringError::Generate)?;
-                    Some(write_new(&StoredKey::seal(&key, *times, sealer)?)?)
+                    Some(write_new(&StoredKey::seal(&key, *times, sealer, self.sealing())?)?)
                 }
                 Effect::Change { key_id, times } => self
                     .keys
@@ -134,9 +154,38 @@ impl Book {
         Ok(vec![self.turnstile_write(), write_new(key)?])
     }
 
-    /// What removes a record that is no key.
+    /// The key that seals; `None`: the one that the registry began with.
+    pub(super) fn sealing(&self) -> Option<&KeyId> {
+        self.sealing.as_ref().map(|sealing| &sealing.key_id)
+    }
+
+    /// What seals every key with the key that was given, and lets that one seal from then on: nothing when it does already, else on the
+    /// condition that nothing was written since.
+    pub(super) fn resealing(&self, keys: &StoreKeys) -> Result<Vec<Write>, KeyringError> {
+        let sealer = keys.sealer();
+        let mut writes = Vec::new();
+        for (key_id, entry) in &self.keys {
+            let resealed = entry.stored.resealed(sealer).map_err(|error| KeyringError::Unreadable {
+                key_id: printable(key_id),
+                fault: error.to_string(),
+            })?;
+            if let Some(stored) = resealed {
+                writes.push(write(key_id, Some(stored.render()?), Expect::Change(entry.change)));
+            }
+        }
+        if sealer.seals(self.sealing()) != sealer.given() {
+            let expect = self.sealing.as_ref().map_or(Expect::Absent, |held| Expect::Change(held.change));
+            writes.push(write(SEALING, Some(serde_json::to_string(&keys.record()?)?), expect));
+        }
+        if !writes.is_empty() {
+            writes.push(self.turnstile_write());
+        }
+        Ok(writes)
+    }
+
+    /// What removes a record that is no key. That of the server key is nobody's to remove: the key of the digests is in it.
     pub(super) fn removal_of(&self, key_id: &str) -> Option<Vec<Write>> {
-        let fault = self.unreadable.get(key_id)?;
+        let fault = self.unreadable.get(key_id).filter(|_| key_id != SEALING)?;
         Some(vec![self.turnstile_write(), write(key_id, None, Expect::Change(fault.change))])
     }
 

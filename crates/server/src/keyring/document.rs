@@ -3,7 +3,7 @@
 //! A member that is not known may be a restriction that a newer version keeps: such a document is not read.
 
 use super::KeyringError;
-use crate::server_key::Sealer;
+use crate::server_key::{KeyId, Sealer};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jeton_proto::jose::jwk::{Jwk, KeyError, SigningKey};
@@ -43,15 +43,32 @@ struct KeyDocument {
 
 impl StoredKey {
     /// The record of a new key.
-    pub(super) fn seal(key: &SigningKey, times: KeyTimes, sealer: &Sealer) -> Result<Self, KeyringError> {
+    pub(super) fn seal(
+        key: &SigningKey,
+        times: KeyTimes,
+        sealer: &Sealer,
+        sealing: Option<&KeyId>,
+    ) -> Result<Self, KeyringError> {
         let pkcs8 = key.to_pkcs8().map_err(KeyringError::Generate)?;
-        let private = sealer.seal(&sealed_name(key.key_id()), pkcs8.expose())?;
+        let private = sealer.seal(sealing, &sealed_name(key.key_id()), pkcs8.expose())?;
         let key_id = key.key_id().to_owned();
         Ok(Self {
             key: ScheduledKey { key_id, algorithm: key.algorithm(), times },
             jwk: key.public_jwk(),
             sealed: URL_SAFE_NO_PAD.encode(private),
         })
+    }
+
+    /// The same, sealed with the key that was given to `sealer`; `None` when it is already.
+    pub(super) fn resealed(&self, sealer: &Sealer) -> Result<Option<Self>, Unopened> {
+        let name = sealed_name(&self.key.key_id);
+        let private = URL_SAFE_NO_PAD.decode(&self.sealed).map_err(|_| Unopened::Base64)?;
+        if sealer.is_under_given(&name, &private) {
+            return Ok(None);
+        }
+        let pkcs8 = sealer.open(&name, &private)?;
+        let private = sealer.seal(Some(sealer.given()), &name, pkcs8.expose())?;
+        Ok(Some(Self { sealed: URL_SAFE_NO_PAD.encode(private), ..self.clone() }))
     }
 
     /// The private key.

@@ -6,6 +6,7 @@
 mod administration;
 mod book;
 mod document;
+mod resealing;
 mod ring;
 mod schedule;
 mod takeover;
@@ -13,6 +14,7 @@ mod takeover;
 mod tests;
 
 pub use administration::{KeyListing, ListedKey, SigningKeys, UnreadableKey};
+pub use resealing::Resealed;
 pub(crate) use ring::{KeyCounts, Keyring, Keys};
 pub(crate) use schedule::{KeySchedule, Scheduler};
 

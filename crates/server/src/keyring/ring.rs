@@ -22,7 +22,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 /// The signing keys as of the last look at the store.
 #[derive(Debug)]
 pub(crate) struct Keyring {
-    sealer: Sealer,
+    sealer: Arc<Sealer>,
     published: Arc<PublishedKeys>,
     keys: ArcSwap<Keys>,
     /// Tells the schedule that the keys have changed.
@@ -60,7 +60,7 @@ struct Signer {
 
 impl Keyring {
     /// A keyring that opens with `sealer` and shows its keys in `published`, and what its schedule listens to.
-    pub(crate) fn new(sealer: Sealer, published: Arc<PublishedKeys>) -> (Arc<Self>, Receiver<()>) {
+    pub(crate) fn new(sealer: Arc<Sealer>, published: Arc<PublishedKeys>) -> (Arc<Self>, Receiver<()>) {
         let (nudge, nudged) = sync_channel(1);
         (Arc::new(Self { sealer, published, keys: ArcSwap::default(), nudge }), nudged)
     }
@@ -85,7 +85,7 @@ impl Keyring {
         counts
     }
 
-    pub(super) const fn sealer(&self) -> &Sealer {
+    pub(super) fn sealer(&self) -> &Sealer {
         &self.sealer
     }
 

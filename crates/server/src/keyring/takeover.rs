@@ -65,7 +65,7 @@ fn record(
             retired: taken.then_some(Retirement::Ordered),
             ..KeyTimes::at_once(made_at)
         };
-        let stored = StoredKey::seal(key, times, keyring.sealer())?;
+        let stored = StoredKey::seal(key, times, keyring.sealer(), keys.book.sealing())?;
         if scheduler.write_and_await(&keys.book.writes_for(&stored)?, watch)? {
             return Ok(());
         }

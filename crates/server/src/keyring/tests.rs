@@ -2,7 +2,7 @@ use super::document::StoredKey;
 use super::takeover::key_path;
 use super::*;
 use crate::http::PublishedKeys;
-use crate::server_key::ServerKey;
+use crate::server_key::{Sealer, ServerKey};
 use crate::store::{ChangeNumber, Expect, Kind, StoreLocation, StoreWatch, Write, sqlite_path};
 use crate::workers::Workers;
 use jeton_proto::jose::jwk::SigningKey;
@@ -59,7 +59,7 @@ impl Instance {
         let location = StoreLocation::DataDir(dir.to_owned());
         let key = ServerKey::open(dir).unwrap();
         let published = Arc::new(PublishedKeys::new(Vec::new(), policy().jwks_max_age()));
-        let (keyring, nudged) = Keyring::new(key.sealer().unwrap(), published);
+        let (keyring, nudged) = Keyring::new(Arc::new(Sealer::of(&key)), published);
         let workers = Workers::default();
         let watch = StoreWatch::start(
             location.open().unwrap(),
@@ -265,10 +265,10 @@ fn a_record_that_cannot_be_opened_stops_a_start_and_not_a_server_that_runs() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), HandClock::new());
     let instance = Instance::start(dir.path(), &clock, &ES256).unwrap();
     let first = instance.signs_with(Algorithm::Es256, &clock).unwrap();
-    let foreign = ServerKey::from_bytes(&[9; 32]).unwrap().sealer().unwrap();
+    let foreign = Sealer::of(&ServerKey::from_bytes(&[9; 32]).unwrap());
     let key = SigningKey::generate(Algorithm::Es256).unwrap();
     let times = KeyTimes { number: 2, ..KeyTimes::announced(clock.now()) };
-    let sealed = StoredKey::seal(&key, times, &foreign).unwrap().render().unwrap();
+    let sealed = StoredKey::seal(&key, times, &foreign, None).unwrap().render().unwrap();
     for (key_id, body) in [(key.key_id(), sealed), ("newer", "{\"from\":\"the future\"}".to_owned())] {
         let write = Write {
             kind: Kind::SigningKey,
@@ -317,7 +317,7 @@ fn no_private_key_is_on_disk_as_it_is() {
 
 #[test]
 fn a_document_is_read_as_it_was_written_and_only_under_its_own_name() {
-    let sealer = ServerKey::from_bytes(&[1; 32]).unwrap().sealer().unwrap();
+    let sealer = Sealer::of(&ServerKey::from_bytes(&[1; 32]).unwrap());
     let key = SigningKey::generate(Algorithm::EdDsa).unwrap();
     let at = Timestamp::from_unix_millis;
     for retired in [None, Some(Retirement::Ordered), Some(Retirement::Since(at(4)))] {
@@ -328,7 +328,7 @@ fn a_document_is_read_as_it_was_written_and_only_under_its_own_name() {
             retired,
             token_lifetime: Some(Duration::from_secs(3)),
         };
-        let written = StoredKey::seal(&key, times, &sealer).unwrap();
+        let written = StoredKey::seal(&key, times, &sealer, None).unwrap();
         let read = StoredKey::parse(key.key_id(), &written.render().unwrap()).unwrap();
         assert_eq!((&read.key, &read.jwk), (&written.key, &written.jwk));
         assert_eq!(read.open(&sealer).unwrap().key_id(), key.key_id());
@@ -339,7 +339,7 @@ fn a_document_is_read_as_it_was_written_and_only_under_its_own_name() {
 #[test]
 fn of_two_decisions_about_the_same_keys_one_is_made() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), HandClock::new());
-    let sealer = ServerKey::open(dir.path()).unwrap().sealer().unwrap();
+    let sealer = Sealer::of(&ServerKey::open(dir.path()).unwrap());
     let mut store = StoreLocation::DataDir(dir.path().to_owned()).open().unwrap();
     let book = book::Book::default();
     let effect = || [Effect::Announce { algorithm: Algorithm::Es256, times: KeyTimes::at_once(clock.now()) }];

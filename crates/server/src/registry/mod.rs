@@ -7,6 +7,7 @@ mod administration;
 mod application;
 mod document;
 mod record;
+mod resealing;
 mod rotation;
 mod secrets;
 mod snapshot;
@@ -15,6 +16,7 @@ mod uses;
 pub use application::ApplyError;
 pub(crate) use document::{InvalidDocument, members, of_members, shown};
 pub use record::{ClientListing, ClientRecord, DamagedClient, MAX_MANAGER_BYTES};
+pub(crate) use resealing::reseal_secrets;
 pub use rotation::{NewSecret, Rotated, SecretKeeping};
 pub use secrets::certificate_thumbprint;
 pub(crate) use secrets::{SECRET_PREFIX, SecretHasher, parse_digest_text, sealing_name};
@@ -25,12 +27,12 @@ pub(crate) use uses::{SecretUses, UseFlusher};
 use crate::clock::SystemClock;
 use crate::config::Storage;
 use crate::data_dir::{PrivateFileError, create_private_dir};
-use crate::server_key::{SealError, ServerKey, ServerKeyError};
+use crate::server_key::{KeyId, SEALING, SealError, SealingRecord, ServerKey, ServerKeyError, StoreKeys};
 use crate::store::{CommitError, Expect, Extent, Kind, Record, Store, StoreError, StoreLocation, Write};
 use jeton_proto::issuance::{
     ClientCredentials, ClientSettings, ClientStatus, InvalidClientSettings, RegisteredClient,
 };
-use jeton_proto::secret::{Secret, constant_time_eq};
+use jeton_proto::secret::Secret;
 use jeton_proto::time::{Clock, Timestamp};
 use jeton_proto::wire::error_response::printable;
 use std::path::Path;
@@ -65,7 +67,7 @@ const TRIES: usize = 16;
 #[derive(Debug)]
 pub struct Registry {
     store: Mutex<Box<dyn Store>>,
-    key: ServerKey,
+    keys: StoreKeys,
     hasher: SecretHasher,
     clock: ClockHandle,
 }
@@ -98,10 +100,10 @@ impl Registry {
         key: &ServerKey,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, RegistryError> {
-        let hasher = SecretHasher::new(key);
         let mut store = location.open()?;
-        check_key(store.as_mut(), key)?;
-        Ok(Self { store: Mutex::new(store), key: key.clone(), hasher, clock: ClockHandle(clock) })
+        let keys = StoreKeys::of(key, store.as_mut())?;
+        let hasher = keys.hasher();
+        Ok(Self { store: Mutex::new(store), keys, hasher, clock: ClockHandle(clock) })
     }
 
     /// Adds a client, and gives the secret that was made for it: the one time that it can be had. Only its keyed
@@ -240,6 +242,19 @@ impl Registry {
         })
     }
 
+    /// The keys of the store.
+    pub(crate) const fn keys(&self) -> &StoreKeys {
+        &self.keys
+    }
+
+    /// The key that seals now; `None`: the one that the registry began with.
+    fn sealing(&self) -> Result<Option<KeyId>, RegistryError> {
+        let record = self.store().record(Kind::SigningKey, SEALING)?.and_then(|record| record.body);
+        let parse = |body: String| serde_json::from_str::<SealingRecord>(&body);
+        let record = record.map(parse).transpose().map_err(|_| RegistryError::Sealing)?;
+        Ok(record.map(|record| record.sealed_with))
+    }
+
     fn commit(&self, writes: &[Write]) -> Result<(), CommitError> {
         self.store().commit(writes, self.clock.now()).map(|_| ())
     }
@@ -269,14 +284,6 @@ fn damaged(client_id: &str, fault: &str) -> RegistryError {
 
 fn no_such_client(client_id: &str) -> RegistryError {
     RegistryError::NoSuchClient { client_id: printable(client_id) }
-}
-
-/// Digests made under one key are of no use under another: a key file that was lost or swapped is told at once,
-/// instead of letting every client fail.
-pub(crate) fn check_key(store: &mut dyn Store, key: &ServerKey) -> Result<(), RegistryError> {
-    let fingerprint = SecretHasher::new(key).fingerprint();
-    let kept = store.setting("secret_key_fingerprint", fingerprint.as_bytes())?;
-    if constant_time_eq(&kept, fingerprint.as_bytes()) { Ok(()) } else { Err(RegistryError::ForeignKey) }
 }
 
 /// A clock that has a `Debug`.
@@ -372,10 +379,16 @@ pub enum RegistryError {
     TooManyClients,
     /// The digests in the registry were made with another key.
     #[error(
-        "the client secrets of this registry were hashed with another server key than the one given; restore that key \
-         from a backup (client-secrets.key, unless it is kept elsewhere), or move the registry away and add the clients again"
+        "the secrets of this registry are kept under another server key than the one given; give that one (after jeton keys reseal the new \
+         one), or restore it from a backup (client-secrets.key, unless it is kept elsewhere), or move the registry away and add the \
+         clients again"
     )]
     ForeignKey,
+    /// The record that names the key that seals is none.
+    #[error(
+        "the record of the server key in the registry cannot be read; use the newer program that wrote it, or restore a backup"
+    )]
+    Sealing,
     /// The random source of the machine failed.
     #[error("the random source failed, so no secret can be made")]
     Random,

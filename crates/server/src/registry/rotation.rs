@@ -147,7 +147,9 @@ impl Registry {
             SecretKeeping::Digest => None,
             SecretKeeping::Sealed => {
                 let sealing_name = secrets::sealing_name(client_id, name);
-                Some(self.key.sealer()?.seal(&sealing_name, secret.expose().as_bytes())?)
+                let sealing = self.sealing()?;
+                let secret = secret.expose().as_bytes();
+                Some(self.keys.sealer().seal(sealing.as_ref(), &sealing_name, secret)?)
             }
         };
         let digest = self.hasher.digest(secret);
@@ -221,8 +223,7 @@ mod tests {
         let held = registry.client("a").unwrap().credentials.secrets;
         for (named, secret) in held.iter().zip([first, second]) {
             let sealing_name = secrets::sealing_name("a", &named.name);
-            let opened =
-                registry.key.sealer().unwrap().open(&sealing_name, named.sealed.as_ref().unwrap()).unwrap();
+            let opened = registry.keys.sealer().open(&sealing_name, named.sealed.as_ref().unwrap()).unwrap();
             assert_eq!(opened.expose(), secret.expose().as_bytes());
         }
     }

@@ -20,6 +20,11 @@ const DATABASE_PASSWORD: Name = Name {
     flag: "--database-password",
 };
 const KEY: Name = Name { file: "server.key", environment: "JETON_SERVER_KEY", flag: "--server-key" };
+const PREVIOUS_KEY: Name = Name {
+    file: "server.previous_key",
+    environment: "JETON_SERVER_PREVIOUS_KEY",
+    flag: "--previous-server-key",
+};
 
 /// Where the clients are, and the key that was given for them.
 #[derive(Debug)]
@@ -65,16 +70,23 @@ pub(super) struct KeepingSettings {
     database: Option<Found<String>>,
     password: Option<Found<SecretPlace>>,
     key: Option<Found<SecretPlace>>,
+    previous_key: Option<Found<SecretPlace>>,
 }
 
 impl Layers {
     /// Where the clients of a server are, and the key, which is read.
     pub(crate) fn keeping(&self, args: &StorageArgs, data_dir: Option<&str>) -> Result<Keeping, Failure> {
-        let KeepingSettings { database, password, key } = self.keeping_settings(args)?;
+        let KeepingSettings { database, password, key, previous_key } = self.keeping_settings(args)?;
         let places: Vec<&SecretPlace> =
-            [&password, &key].into_iter().flatten().map(|found| &found.value).collect();
+            [&password, &key, &previous_key].into_iter().flatten().map(|found| &found.value).collect();
         let secrets = self.secrets(&places);
-        let key = key.as_ref().map(|found| read_key(found, &secrets)).transpose()?;
+        let read = |found: &Found<SecretPlace>| read_key(found, &secrets);
+        let key = key.as_ref().map(read).transpose()?;
+        let previous = previous_key.as_ref().map(read).transpose()?;
+        let key = match (key, previous) {
+            (Some(key), Some(previous)) => Some(key.with_previous(&previous)),
+            (key, _) => key,
+        };
         let password = password.map(|found| secrets.open(&found)).transpose()?;
         let password = password.map(|source| Arc::new(AtPlace(source)) as Arc<dyn DatabasePassword>);
         let storage = match database {
@@ -102,15 +114,29 @@ impl Layers {
             }
             (None, None) => {}
         }
-        if let (Some(password), Some(key)) = (&password, &key)
-            && password.value.reads_standard_input()
-            && key.value.reads_standard_input()
-        {
-            let what =
-                "the server key and the password of the database cannot both be read from standard input";
-            return Err(key.origin.fault(&what));
+        let previous = args.previous_server_key.as_deref();
+        let previous_key = self.text(&PREVIOUS_KEY, previous, file.previous_key.as_ref())?;
+        let previous_key = previous_key.map(place).transpose()?;
+        if let (None, Some(previous)) = (&key, &previous_key) {
+            return Err(previous
+                .origin
+                .fault(&"it goes with the server key that takes its place, and none is set"));
         }
-        Ok(KeepingSettings { database, password, key })
+        check_standard_input(&[&password, &key, &previous_key])?;
+        Ok(KeepingSettings { database, password, key, previous_key })
+    }
+}
+
+/// Standard input has one text.
+fn check_standard_input(places: &[&Option<Found<SecretPlace>>]) -> Result<(), Failure> {
+    let places = places.iter().filter_map(|place| place.as_ref());
+    let mut from_input = places.filter(|found| found.value.reads_standard_input());
+    match (from_input.next(), from_input.next()) {
+        (Some(_), Some(second)) => {
+            let what = "the password of the database, the server key and the one before it cannot both be read from standard input";
+            Err(second.origin.fault(&what))
+        }
+        (Some(_) | None, _) => Ok(()),
     }
 }
 
