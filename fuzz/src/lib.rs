@@ -22,11 +22,13 @@ pub struct Target {
 }
 
 /// Every target, in the order in which they are run.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 22] = [
     Target { name: "assertion_key", check: target::assertion_key::check },
     Target { name: "basic", check: target::basic::check },
+    Target { name: "certificate_names", check: target::certificate_names::check },
     Target { name: "challenge", check: target::challenge::check },
     Target { name: "claims", check: target::claims::check },
+    Target { name: "distinguished_name", check: target::distinguished_name::check },
     Target { name: "endpoint_url", check: target::endpoint_url::check },
     Target { name: "error_response", check: target::error_response::check },
     Target { name: "expires_in", check: target::expires_in::check },
@@ -34,6 +36,7 @@ pub const TARGETS: [Target; 19] = [
     Target { name: "jwk_set", check: target::jwk_set::check },
     Target { name: "jws", check: target::jws::check },
     Target { name: "metadata", check: target::metadata::check },
+    Target { name: "presented_token", check: target::presented_token::check },
     Target { name: "retry_after", check: target::retry_after::check },
     Target { name: "revocation_page", check: target::revocation_page::check },
     Target { name: "scope", check: target::scope::check },

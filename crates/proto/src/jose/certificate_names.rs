@@ -8,6 +8,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt::Write as _;
 
 const VERSION: u8 = 0xa0;
+const ISSUER_UNIQUE_ID: u8 = 0x81;
+const SUBJECT_UNIQUE_ID: u8 = 0x82;
 const EXTENSIONS: u8 = 0xa3;
 const SET: u8 = 0x31;
 const BOOLEAN: u8 = 0x01;
@@ -18,6 +20,8 @@ const EMAIL: u8 = 0x81;
 const DNS: u8 = 0x82;
 const URI: u8 = 0x86;
 const IP: u8 = 0x87;
+/// The tags of the kinds that no client is known by: other names, X.400 addresses, directory names, EDI parties, registered ids.
+const OTHER_NAMES: [u8; 5] = [0xa0, 0xa3, 0xa4, 0xa5, 0x88];
 /// Stands for a text in an encoding that is not read. No name that is expected has it in it.
 const UNREADABLE: &str = "\0";
 /// The longest certificate that is read, in bytes.
@@ -105,8 +109,16 @@ fn read(certificate: &[u8]) -> Option<CertificateNames> {
     let mut alternative = None;
     while let Some(&tag) = rest.first() {
         let (content, after) = der::element(rest, tag)?;
-        if tag == EXTENSIONS {
-            alternative = Some(alternative_names(der::whole(content, SEQUENCE)?)?);
+        match tag {
+            EXTENSIONS => {
+                let names = alternative_names(der::whole(content, SEQUENCE)?)?;
+                // Two readers could choose differently.
+                if alternative.replace(names).is_some() {
+                    return None;
+                }
+            }
+            ISSUER_UNIQUE_ID | SUBJECT_UNIQUE_ID => {}
+            _nothing_of_a_certificate => return None,
         }
         rest = after;
     }
@@ -207,7 +219,8 @@ fn general_names(mut names: &[u8]) -> Option<Vec<AlternativeName>> {
             URI => text().map(AlternativeName::Uri),
             EMAIL => text().map(AlternativeName::Email),
             IP => address(content).map(AlternativeName::Ip),
-            _other_kinds => None,
+            _other_kind if OTHER_NAMES.contains(&tag) => None,
+            _no_name => return None,
         });
         names = after;
     }

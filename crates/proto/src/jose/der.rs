@@ -19,7 +19,9 @@ pub(in crate::jose) fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (length, rest) = if first < 0x80 {
         (usize::from(first), rest)
     } else {
-        let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+        // 0x80 has an end that only BER knows.
+        let count = Some(usize::from(first & 0x7f)).filter(|count| *count > 0)?;
+        let (bytes, rest) = rest.split_at_checked(count)?;
         (
             bytes
                 .iter()
@@ -27,7 +29,9 @@ pub(in crate::jose) fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
             rest,
         )
     };
-    (found == tag).then(|| rest.split_at_checked(length))?
+    // X.690 §8.1.2.4: the tag goes on in the next byte, which was taken for the length here.
+    let is_long = found & 0x1f == 0x1f;
+    (found == tag && !is_long).then(|| rest.split_at_checked(length))?
 }
 
 /// The content of the element with this tag, when `der` is that element and nothing more.
@@ -55,11 +59,13 @@ mod tests {
             &[2, 1],
             &[2, 2, 5],
             &[2, 0x82, 1],
+            &[2, 0x80, 0, 0],
             &[3, 1, 5],
             &[2, 0x89, 1, 0, 0, 0, 0, 0, 0, 0, 1],
         ] {
             assert_eq!(element(bad, INTEGER), None, "{bad:?}");
         }
+        assert_eq!(element(&[0x3f, 1, 5], 0x3f), None, "a tag of two bytes");
         assert_eq!(whole(&[0x02, 1, 5, 9], INTEGER), None);
         assert_eq!(unsigned(&[0, 0x80]).as_ref(), [0x80]);
     }

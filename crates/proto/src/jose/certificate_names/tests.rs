@@ -102,6 +102,32 @@ fn what_is_no_certificate_is_refused_at_any_length() {
 }
 
 #[test]
+fn what_two_readers_could_read_in_two_ways_is_refused() {
+    let head = [&[0x02, 1, 1][..], &[0x30, 0].repeat(5)].concat();
+    let whole = |parts: &[&[u8]]| {
+        let content = [&head[..], &parts.concat()].concat();
+        let length = u8::try_from(content.len()).unwrap();
+        CertificateNames::parse(&[&[0x30, length + 2, 0x30, length], &content[..]].concat())
+    };
+    let extensions = [EXTENSIONS, 2, 0x30, 0];
+    assert!(whole(&[&extensions]).is_ok());
+    assert!(whole(&[&extensions, &extensions]).is_err(), "two lists of extensions");
+    assert!(whole(&[&[SUBJECT_UNIQUE_ID, 0], &extensions]).is_ok());
+    assert!(whole(&[&[0xe3, 2, 0x30, 0]]).is_err(), "what is no part of a certificate");
+    let der = certificate(&[], vec![SanType::DnsName("a.example".try_into().unwrap())]);
+    let at = der.windows(9).position(|window| window == b"a.example").unwrap() - 2;
+    let tagged = |tag: u8| {
+        let mut der = der.clone();
+        der[at] = tag;
+        CertificateNames::parse(&der)
+    };
+    assert!(tagged(DNS).is_ok() && tagged(0xa4).is_ok());
+    for tag in [0x03, 0x02, 0x80, 0x89, 0xa2] {
+        assert!(tagged(tag).is_err(), "{tag:x} is the tag of no name");
+    }
+}
+
+#[test]
 fn a_text_that_cannot_be_read_matches_nothing() {
     let teletex = DnValue::TeletexString("worker".try_into().unwrap());
     let der = certificate(&[(DnType::CommonName, teletex)], Vec::new());
