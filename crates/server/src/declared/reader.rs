@@ -4,6 +4,7 @@ mod members;
 
 use super::client::{DeclaredClient, DeclaredSecrets, FileFault, Place};
 use super::text::Lines;
+use crate::registry::parse_jwks;
 use jeton_proto::issuance::{
     ClientCredentials, ClientKeys, ClientSettings, ClientStatus, InvalidClientSettings, NamedSecret,
     RegisteredClient, TlsSubject,
@@ -251,7 +252,7 @@ impl<'a> Reader<'a> {
 fn normal(keys: ClientKeys) -> ClientKeys {
     match keys {
         ClientKeys::Inline(text) => {
-            let document = serde_json::from_str::<serde_json::Value>(&text);
+            let document = parse_jwks(&text);
             ClientKeys::Inline(document.map_or(text, |document| document.to_string()))
         }
         ClientKeys::Url(url) => ClientKeys::Url(url),

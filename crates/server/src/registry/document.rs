@@ -250,9 +250,14 @@ type KeyMembers = (Option<Value>, Option<String>);
 fn render_keys(keys: Option<&ClientKeys>) -> Result<KeyMembers, InvalidDocument> {
     Ok(match keys {
         None => (None, None),
-        Some(ClientKeys::Inline(document)) => (Some(serde_json::from_str(document)?), None),
+        Some(ClientKeys::Inline(document)) => (Some(parse_jwks(document)?), None),
         Some(ClientKeys::Url(url)) => (None, Some(url.clone())),
     })
+}
+
+/// The JSON of a JWK Set. Editors put a byte order mark before it, and whoever reads its keys takes that.
+pub(crate) fn parse_jwks(document: &str) -> serde_json::Result<Value> {
+    serde_json::from_str(document.strip_prefix('\u{feff}').unwrap_or(document))
 }
 
 fn parse_keys(jwks: Option<Value>, jwks_uri: Option<String>) -> Result<Option<ClientKeys>, InvalidDocument> {
@@ -390,6 +395,14 @@ mod tests {
         for record in [whole(), plain] {
             assert_eq!(parse("client", &render(&record).unwrap()).unwrap(), record);
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_keys_is_left_out() {
+        let mut record = whole();
+        let Some(ClientKeys::Inline(jwks)) = record.credentials.keys.clone() else { panic!("keys") };
+        record.credentials.keys = Some(ClientKeys::Inline(format!("\u{feff}{jwks}")));
+        assert_eq!(parse("client", &render(&record).unwrap()).unwrap(), whole());
     }
 
     #[test]

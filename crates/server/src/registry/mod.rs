@@ -14,7 +14,7 @@ mod snapshot;
 mod uses;
 
 pub use application::ApplyError;
-pub(crate) use document::{InvalidDocument, members, of_members, shown};
+pub(crate) use document::{InvalidDocument, members, of_members, parse_jwks, shown};
 pub use record::{ClientListing, ClientRecord, DamagedClient, MAX_MANAGER_BYTES};
 pub(crate) use resealing::reseal_secrets;
 pub use rotation::{NewSecret, Rotated, SecretKeeping};
