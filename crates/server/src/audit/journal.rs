@@ -9,7 +9,7 @@ use super::record::{Event, Record};
 use crate::data_dir::{PrivateFileError, check_private};
 use jeton_proto::time::Timestamp;
 use jeton_proto::wire::error_response::printable;
-use rustix::fs::OFlags;
+use rustix::fs::{Advice, OFlags};
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -120,6 +120,11 @@ impl Journal {
         let Some(open) = &mut self.open else { return Ok(()) };
         let named = || if open.is_new { sync_directory(&self.path) } else { Ok(()) };
         let synced = open.file.sync_data().and_then(|()| named());
+        if synced.is_ok() {
+            // What is on the disk is read by nobody soon: its memory is for the next lines, in place of ever more of it, which is dear
+            // where the machine is a virtual one.
+            let _advice = rustix::fs::fadvise(&open.file, 0, None, Advice::DontNeed);
+        }
         open.is_new &= synced.is_err();
         synced.map_err(|source| self.system(source))
     }
