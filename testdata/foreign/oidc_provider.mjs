@@ -36,7 +36,9 @@ let tokenRequests = 0;
 const seen = [];
 let handle;
 
-const main = await listening(tls ? createTlsServer({ ...tls }, answer) : createServer(answer), options.port);
+// Longer than the benchmark leaves a connection alone while others are measured.
+const kept = { keepAliveTimeout: 120_000 };
+const main = await listening(tls ? createTlsServer({ ...tls, ...kept }, answer) : createServer(kept, answer), options.port);
 const ports = [main];
 let aliases;
 if (tls) {

@@ -92,13 +92,13 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn changes(&mut self, after: ChangeNumber) -> Result<Changes, StoreError> {
-        let connection = self.connected()?;
-        self.connection = Some(connection);
+        let mut connection = self.connected()?;
         self.tell_access();
         let after = if self.replaced { ChangeNumber(0) } else { after };
-        let changes = self.call(|connection, path| {
-            read_changes(connection, after).map_err(|source| database(path, source))
-        })?;
+        let changes = read_changes(&mut connection, after);
+        self.connection = Some(connection);
+        self.rest();
+        let changes = changes.map_err(|source| database(&self.path, source))?;
         self.replaced = false;
         Ok(changes)
     }
