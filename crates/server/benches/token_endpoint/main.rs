@@ -2,13 +2,14 @@
 //! SHA-256, signs with ES256 and answers as many bytes.
 //!
 //! Both run as processes of their own, one thread each for requests, on the same core; the load comes from another
-//! core over kept connections. CPU time is read from `/proc/PID/stat`, so that other work on the machine does not
-//! count. Beside them runs npm `oidc-provider`, with the same client and ES256, for a tenth of the requests.
+//! core over kept connections. CPU time is read from `/proc/PID/task/*/schedstat`, so that other work on the machine does
+//! not count; they take turns of some 40 ms each, so that a machine that becomes slower does so for both. Beside them runs
+//! npm `oidc-provider`, with the same client and ES256, for a tenth of the requests.
 //!
 //! Then the same with `private_key_jwt`, beside a bare server that verifies the assertion and signs.
 //!
 //! `--program PATH` puts the program `jeton` at that path, as people run it, in the place of the library. `--quick`
-//! measures a tenth; `--memory TOKENS` instead issues so many tokens and tells how the resident memory grew.
+//! measures an eighth; `--memory TOKENS` instead issues so many tokens and tells how the resident memory grew.
 
 #![allow(
     clippy::unwrap_used,
@@ -39,7 +40,8 @@ use std::time::Duration;
 const CLIENT_ID: &str = "orders-worker";
 const SCOPE: &str = "orders:read orders:write";
 const ISSUER: &str = "http://localhost:8080";
-const ROUNDS: usize = 10;
+/// A turn has so many requests: whole batches of all connections, in a tenth of it too.
+const REQUESTS_PER_TURN: usize = 960;
 const WARM_UP_REQUESTS: usize = 2_000;
 const TARGET_RATIO: f64 = 1.2;
 /// The same for `private_key_jwt`, beside a bare server that verifies and signs.
@@ -66,10 +68,10 @@ fn main() {
             measure_memory(tokens.parse().expect("a number of tokens"));
         }
         _ => {
-            let requests_per_round = if arguments.contains(&"--quick") { 1_000 } else { 10_000 };
+            let turns = if arguments.contains(&"--quick") { 13 } else { 104 };
             let program = arguments.iter().skip_while(|argument| **argument != "--program").nth(1);
-            measure(requests_per_round, program.map(Path::new));
-            measure_assertions(requests_per_round / 2);
+            measure(turns, program.map(Path::new));
+            measure_assertions(turns / 2);
         }
     }
 }
@@ -85,7 +87,7 @@ async fn serve_jeton(data_dir: &str, announce: impl FnOnce(u16), ended: impl Fut
     server.serve(ended).await.unwrap();
 }
 
-fn measure(requests_per_round: usize, program: Option<&Path>) {
+fn measure(turns: usize, program: Option<&Path>) {
     let dir = tempfile::tempdir().unwrap();
     let secret = add_client(dir.path());
     let jeton = match program {
@@ -107,15 +109,13 @@ fn measure(requests_per_round: usize, program: Option<&Path>) {
     ];
     let answer_bytes = contenders.each_ref().map(|contender| contender.connections.answer_bytes());
     println!("an answer of jeton has {} bytes, one of bare hyper {}", answer_bytes[0], answer_bytes[1]);
-    for _ in 0..ROUNDS {
-        for contender in &mut contenders {
-            contender.run(requests_per_round);
-        }
+    for _ in 0..turns {
+        contenders.iter_mut().for_each(Contender::take_turn);
     }
     report(&contenders);
 }
 
-fn measure_assertions(requests_per_round: usize) {
+fn measure_assertions(turns: usize) {
     let dir = tempfile::tempdir().unwrap();
     let signing = Rc::new(RefCell::new(Signing::new()));
     let settings = ClientSettings { allowed_scope: SCOPE.parse().unwrap(), ..ClientSettings::new(CLIENT_ID) };
@@ -134,10 +134,8 @@ fn measure_assertions(requests_per_round: usize) {
         Contender { name, server, connections, share: 1, requests: 0, cpu, wall }
     };
     let mut contenders = [contender("jeton", jeton), contender("bare hyper", bare)];
-    for _ in 0..ROUNDS {
-        for contender in &mut contenders {
-            contender.run(requests_per_round);
-        }
+    for _ in 0..turns {
+        contenders.iter_mut().for_each(Contender::take_turn);
     }
     println!("POST /oauth/token, private_key_jwt, ES256, kept connections, one core");
     contenders.iter().for_each(Contender::tell);
@@ -174,7 +172,7 @@ struct Contender {
     name: &'static str,
     server: ServerProcess,
     connections: Connections,
-    /// It has one in so many of the requests.
+    /// It has one in so many of the requests of a turn.
     share: usize,
     requests: usize,
     cpu: Duration,
@@ -182,8 +180,8 @@ struct Contender {
 }
 
 impl Contender {
-    fn run(&mut self, requests_per_round: usize) {
-        let requests = requests_per_round / self.share;
+    fn take_turn(&mut self) {
+        let requests = REQUESTS_PER_TURN / self.share;
         let cpu_before = self.server.cpu_time();
         self.wall += self.connections.run(requests);
         self.cpu += self.server.cpu_time().saturating_sub(cpu_before);

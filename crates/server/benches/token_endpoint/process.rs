@@ -9,7 +9,6 @@ use std::time::Duration;
 pub(crate) struct ServerProcess {
     child: Child,
     port: u16,
-    ticks_per_second: u64,
     ends_by: EndsBy,
 }
 
@@ -69,8 +68,7 @@ impl ServerProcess {
     fn announced_by(child: Child, line: &str) -> Self {
         let port = line.trim().rsplit([' ', ':']).next().and_then(|port| port.parse().ok());
         let port = port.expect("the server says its port");
-        let ticks_per_second = rustix::param::clock_ticks_per_second();
-        Self { child, port, ticks_per_second, ends_by: EndsBy::EndOfInput }
+        Self { child, port, ends_by: EndsBy::EndOfInput }
     }
 
     /// The resident memory, in KiB.
@@ -84,13 +82,15 @@ impl ServerProcess {
         self.port
     }
 
-    /// User and system time of all threads since the start, in steps of a tick (10 ms).
+    /// How long the threads that are there now have run.
     pub(crate) fn cpu_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // The name of the program is in parentheses and may have spaces; utime and stime are fields 14 and 15.
-        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-        let ticks: u64 = fields[11..=12].iter().map(|field| field.parse::<u64>().unwrap()).sum();
-        Duration::from_micros(ticks * 1_000_000 / self.ticks_per_second)
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let run_ns = |thread: std::io::Result<std::fs::DirEntry>| {
+            // A thread may have ended since.
+            let stat = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            stat.split(' ').next()?.parse::<u64>().ok()
+        };
+        Duration::from_nanos(threads.filter_map(run_ns).sum())
     }
 }
 
