@@ -6,7 +6,7 @@ use crate::endpoint::{
 use crate::issuer::Issuer;
 use crate::keyring::Keys;
 use crate::revocations::{Feed, NoPage, RevocationWriter, Revocations, SignedPage, Unavailable};
-use crate::store::{StoreLocation, WatchError};
+use crate::store::{StoreLocation, WatchError, Writability};
 use crate::workers::Workers;
 use jeton_proto::introspection::{self, InactiveReason, Standing};
 use jeton_proto::issuance::Rule;
@@ -26,6 +26,8 @@ const RETRY_SHARE_AFTER: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(crate) struct Desk {
     pub(crate) revocations: Arc<Revocations>,
+    /// Whether what this server writes to the store arrives there.
+    pub(crate) writability: Writability,
     writer: RevocationWriter,
     feed: Feed,
 }
@@ -37,9 +39,11 @@ impl Desk {
         revocations: Arc<Revocations>,
         clock: Arc<dyn Clock>,
         workers: &Workers,
+        writability: Writability,
     ) -> Result<Self, WatchError> {
-        let writer = RevocationWriter::start(location.open()?, Arc::clone(&revocations), clock, workers)?;
-        Ok(Self { revocations, writer, feed: Feed::default() })
+        let store = writability.noting(location.open()?);
+        let writer = RevocationWriter::start(store, Arc::clone(&revocations), clock, workers)?;
+        Ok(Self { revocations, writability, writer, feed: Feed::default() })
     }
 }
 

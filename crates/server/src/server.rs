@@ -21,7 +21,7 @@ use crate::remote_keys::{InvalidKeyAuthorities, RemoteKeys};
 use crate::revocations::Revocations;
 use crate::server_key::{SealError, ServerKey, ServerKeyError, StoreKeys};
 use crate::spent_assertions::SpentAssertions;
-use crate::store::{StoreLocation, StoreWatch, WatchError};
+use crate::store::{StoreLocation, StoreWatch, WatchError, Writability};
 use crate::throttle::Throttle;
 use crate::tls::{Tls, TlsError};
 use crate::workers::{Worker, Workers};
@@ -146,8 +146,9 @@ impl Server {
             Arc::clone(&config.clock),
             workers,
         )?;
-        let desk = Desk::open(&location, revocations, Arc::clone(&config.clock), workers)?;
-        let flusher = flusher(&location, &uses, config, workers)?;
+        let writability = Writability::default();
+        let flusher = flusher(&writability, &location, &uses, config, workers)?;
+        let desk = Desk::open(&location, revocations, Arc::clone(&config.clock), workers, writability)?;
         let default_algorithm = config.default_algorithm()?;
         let spending = location.spending(&config.clock, workers).map_err(RegistryError::from)?;
         let scheduler = Scheduler {
@@ -304,6 +305,7 @@ impl Server {
                 counts: face.counters().values(),
                 inquiries: face.inquiry_counters().values(),
                 registry_readable: issuer.authenticator.is_ready(),
+                registry_writable: issuer.desk.writability.is_writable(),
                 clients: issuer.clients(),
                 spent_assertions: issuer.authenticator.spent.remembered(),
                 assertions_spent_alone: issuer.authenticator.spent.spent_alone(),
@@ -367,12 +369,13 @@ fn audit(config: &Config, workers: &Workers) -> Result<Option<Audit>, JournalErr
 }
 
 fn flusher(
+    writability: &Writability,
     location: &StoreLocation,
     uses: &Arc<SecretUses>,
     config: &Config,
     workers: &Workers,
 ) -> Result<UseFlusher, StartError> {
-    let store = location.open().map_err(RegistryError::from)?;
+    let store = writability.noting(location.open().map_err(RegistryError::from)?);
     let flusher = UseFlusher::start(store, Arc::clone(uses), Arc::clone(&config.clock), workers);
     Ok(flusher.map_err(WatchError::from)?)
 }

@@ -60,6 +60,7 @@ pub(crate) struct Gauges {
     pub(crate) counts: CounterValues,
     pub(crate) inquiries: InquiryCounterValues,
     pub(crate) registry_readable: bool,
+    pub(crate) registry_writable: bool,
     pub(crate) clients: Option<u64>,
     pub(crate) spent_assertions: u64,
     pub(crate) assertions_spent_alone: Option<u64>,
@@ -144,6 +145,7 @@ impl Metrics {
         families.single_of(&table::AUDIT_RECORDS, gauges.audit.map(|counts| counts.written));
         families.single_of(&table::AUDIT_RECORDS_LOST, gauges.audit.map(|counts| counts.lost));
         families.single(&table::REGISTRY_READABLE, u64::from(gauges.registry_readable));
+        families.single(&table::REGISTRY_WRITABLE, u64::from(gauges.registry_writable));
         families.single_of(&table::CLIENTS, gauges.clients);
         families.begin(&table::WORKER_PANICS);
         for (worker, panics) in Worker::ALL.iter().zip(gauges.worker_panics) {

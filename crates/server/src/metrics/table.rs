@@ -80,6 +80,7 @@ metrics! {
     AUDIT_RECORDS: "jeton_server_audit_records_total", Counter, [], "records written to the audit log";
     AUDIT_RECORDS_LOST: "jeton_server_audit_records_lost_total", Counter, [], "records that were lost because the audit log could not be written for too long";
     REGISTRY_READABLE: "jeton_server_registry_readable", Gauge, [], "whether the registry could be read at the last look: 1 or 0";
+    REGISTRY_WRITABLE: "jeton_server_registry_writable", Gauge, [], "whether what was last written to the registry, a revocation or last uses, arrived there: 1 or 0";
     CLIENTS: "jeton_server_clients", Gauge, [], "clients that are registered";
     WORKER_PANICS: "jeton_server_worker_panics_total", Counter, ["worker"], "panics of what a server does beside its requests; the worker goes on after a pause";
     OTLP_EXPORTS_FAILED: "jeton_server_otlp_exports_failed_total", Counter, [], "exports of these metrics by OpenTelemetry that failed";

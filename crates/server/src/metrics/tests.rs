@@ -14,6 +14,7 @@ fn gauges() -> Gauges {
             ..InquiryCounterValues::default()
         },
         registry_readable: true,
+        registry_writable: true,
         clients: Some(3),
         spent_assertions: 7,
         assertions_spent_alone: Some(6),
@@ -64,6 +65,7 @@ fn what_is_counted_is_told() {
         ("jeton_server_connections_total", "2"),
         ("jeton_server_tls_handshake_failures_total", "1"),
         ("jeton_server_audit_records_lost_total", "2"),
+        ("jeton_server_registry_writable", "1"),
         ("jeton_server_clients", "3"),
         ("jeton_server_spent_assertions", "7"),
         ("jeton_server_assertions_spent_alone_total", "6"),

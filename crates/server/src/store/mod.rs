@@ -1,10 +1,12 @@
 //! What the server keeps: records with numbered changes, in one `SQLite` file or in a database that several instances share
 //! (decision 0018). The domain is written above it, once.
 
+mod noted;
 mod postgres;
 mod sqlite;
 mod watch;
 
+pub(crate) use noted::Writability;
 pub(crate) use postgres::Database;
 pub use postgres::{DatabaseError, DatabasePassword, InvalidDatabase, PasswordFuture, PostgresSettings};
 pub(crate) use sqlite::SqliteStore;

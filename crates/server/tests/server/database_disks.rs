@@ -62,6 +62,10 @@ impl Instance {
         self.ask("/oauth/revoke", token).await.status
     }
 
+    async fn is_writable(&self) -> bool {
+        self.server.metric("jeton_server_registry_writable").await == 1
+    }
+
     async fn is_active(&self, token: &str) -> bool {
         self.ask("/oauth/introspect", token).await.json()["active"].as_bool().unwrap()
     }
@@ -117,6 +121,7 @@ fn server_key() -> ServerKey {
 fn config(storage: &Storage, dir: &TempDir) -> Config {
     Config {
         listen: Listen::Localhost { port: 0 },
+        metrics_listen: Some(Listen::Localhost { port: 0 }),
         issuer: Some(ISSUER.to_owned()),
         storage: storage.clone(),
         key: Some(server_key()),
@@ -131,6 +136,7 @@ async fn t40_while_the_database_is_read_only_tokens_go_on_and_nothing_is_acknowl
     let (first, second, third) = (instance.token().await, instance.token().await, instance.token().await);
     assert_eq!(instance.revoke(&first).await, 200);
     instance.sign().await;
+    assert!(instance.is_writable().await);
     instance.postgres.set_read_only(true);
     for _ in 0..2 {
         instance.token().await;
@@ -142,10 +148,12 @@ async fn t40_while_the_database_is_read_only_tokens_go_on_and_nothing_is_acknowl
         assert!(refused.contains("is read only, as a standby is"), "{refused}");
     }
     assert_eq!(instance.server.get("/readyz").await.status, 200, "it can be read");
+    assert!(!instance.is_writable().await);
     let start = Server::bind(config(&instance.storage, &instance.dir)).unwrap_err().to_string();
     assert!(start.contains("is read only, as a standby is"), "{start}");
     instance.postgres.set_read_only(false);
     instance.becomes_revoked(&second).await;
+    assert!(instance.is_writable().await);
     instance.becomes_written_up(3).await;
     instance.registry.add(ClientSettings::new("whole")).unwrap();
     instance.ends_with(&[first, second], &[third], &["signer", "whole", "worker"]).await;

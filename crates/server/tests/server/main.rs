@@ -57,6 +57,7 @@ struct Running {
     issuer: String,
     address: SocketAddr,
     admin: Vec<SocketAddr>,
+    metrics: Vec<SocketAddr>,
     counters: Arc<Counters>,
     inquiry_counters: Arc<InquiryCounters>,
     audit: Option<Audit>,
@@ -79,6 +80,7 @@ impl Running {
             issuer: server.issuer().to_owned(),
             address: server.local_addrs()[0],
             admin: server.admin_addrs(),
+            metrics: server.metrics_addrs(),
             counters: server.counters(),
             inquiry_counters: server.inquiry_counters(),
             audit: server.audit().cloned(),
@@ -122,6 +124,15 @@ impl Running {
             secret.expose()
         );
         self.post(FORM, body).await
+    }
+
+    /// The value of a sample, by its name and labels, where the server has a listener for metrics.
+    async fn metric(&self, sample: &str) -> u64 {
+        let mut stream = TcpStream::connect(self.metrics[0]).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let page = Answer::parse(&read_to_end(&mut stream).await).body;
+        let value = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{sample} is not told: {page}")).parse().unwrap()
     }
 
     async fn get(&self, path: &str) -> Answer {

@@ -2,17 +2,16 @@
 
 use super::assertions::{assertion, body, jwks, private_key, settings, with_keys};
 use super::postgresql::{self, Postgres};
-use super::{Answer, FORM, Running};
+use super::{FORM, Running};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jeton_proto::jose::assertion_key::{AssertionAlgorithm, AssertionKey};
 use jeton_proto::jose::client_assertion::{AssertionLifetime, ClientAssertion};
 use jeton_proto::time::Clock as _;
 use jeton_server::{
-    Config, Listen, PostgresSettings, Registry, RequestRate, Server, ServerKey, SpentKey, Storage,
-    SystemClock, Throttling,
+    Config, Listen, PostgresSettings, Registry, RequestRate, ServerKey, SpentKey, Storage, SystemClock,
+    Throttling,
 };
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,25 +36,17 @@ struct Cluster {
 
 struct Instance {
     server: Running,
-    metrics: SocketAddr,
     _dir: TempDir,
 }
 
 impl Instance {
     fn start(config: Config, dir: TempDir) -> Self {
-        let server = Server::bind(config).unwrap();
-        let metrics = server.metrics_addrs()[0];
-        Self { server: Running::serving(server), metrics, _dir: dir }
+        Self { server: Running::with(config), _dir: dir }
     }
 
     /// How many assertions it has taken without the other one.
     async fn spent_alone(&self) -> u64 {
-        let mut stream = TcpStream::connect(self.metrics).await.unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-        let page = Answer::parse(&super::read_to_end(&mut stream).await).body;
-        let name = "jeton_server_assertions_spent_alone_total ";
-        let value = page.lines().find_map(|line| line.strip_prefix(name));
-        value.unwrap_or_else(|| panic!("it is not told: {page}")).parse().unwrap()
+        self.server.metric("jeton_server_assertions_spent_alone_total").await
     }
 }
 

@@ -6,9 +6,7 @@ use jeton_proto::issuance::ClientSettings;
 use jeton_proto::secret::Secret;
 use jeton_proto::time::{Clock, Timestamp};
 use jeton_server::audit::{log_files, verify};
-use jeton_server::{
-    Config, Limits, Listen, PostgresSettings, Registry, Server, ServerKey, Storage, SystemClock,
-};
+use jeton_server::{Config, Limits, Listen, PostgresSettings, Registry, ServerKey, Storage, SystemClock};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -67,14 +65,8 @@ async fn token(server: &Running, secret: &Secret<String>) -> String {
     answer.json()["access_token"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
 }
 
-async fn panics(metrics: SocketAddr, worker: &str) -> u64 {
-    use tokio::io::AsyncWriteExt as _;
-    let mut stream = TcpStream::connect(metrics).await.unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-    let text = super::read_to_end(&mut stream).await;
-    let name = format!("jeton_server_worker_panics_total{{worker=\"{worker}\"}} ");
-    let value = text.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("{text}"));
-    value.parse().unwrap()
+async fn panics(server: &Running, worker: &str) -> u64 {
+    server.metric(&format!("jeton_server_worker_panics_total{{worker=\"{worker}\"}}")).await
 }
 
 #[tokio::test]
@@ -88,20 +80,18 @@ async fn a_worker_that_panics_is_told_and_goes_on_and_the_server_is_not_ready_me
         clock: Arc::<Faulty>::clone(&clock),
         ..Config::new(dir.path())
     };
-    let server = Server::bind(config).unwrap();
-    let metrics = server.metrics_addrs()[0];
-    let server = Running::serving(server);
+    let server = Running::with(config);
     let tokens = [token(&server, &secret).await, token(&server, &secret).await];
     let readiness = async || server.get("/readyz").await.status;
     assert_eq!(readiness().await, 200);
     for (thread, worker) in [("jeton-registry", "registry"), ("jeton-keys", "keys")] {
-        assert_eq!(panics(metrics, worker).await, 0);
+        assert_eq!(panics(&server, worker).await, 0);
         clock.is_at(Some(thread));
         becomes(503, readiness).await;
         assert_eq!(server.request_token("worker", &secret, "").await.status, 200, "{worker}: tokens go on");
         clock.is_at(None);
         becomes(200, readiness).await;
-        assert!(panics(metrics, worker).await > 0);
+        assert!(panics(&server, worker).await > 0);
     }
     clock.is_at(Some("jeton-revocations"));
     let refused = revoke(server.address, &secret, &tokens[0]).await;
@@ -113,10 +103,10 @@ async fn a_worker_that_panics_is_told_and_goes_on_and_the_server_is_not_ready_me
         let revoked = revoke(server.address, &secret, token).await;
         assert!(revoked.contains(" 200 "), "{revoked}");
     }
-    assert_eq!(panics(metrics, "revocations").await, 1);
+    assert_eq!(panics(&server, "revocations").await, 1);
     let others = ["uses", "clients", "audit", "assertions", "certificate", "export"];
     for worker in others {
-        assert_eq!(panics(metrics, worker).await, 0, "{worker}");
+        assert_eq!(panics(&server, worker).await, 0, "{worker}");
     }
     server.stop().await;
     let verdict = verify(&log_files(&dir.path().join("audit.jsonl")).unwrap(), None).unwrap();
