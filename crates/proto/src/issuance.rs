@@ -79,6 +79,8 @@ pub struct Grant<'a> {
     pub issued_at: Timestamp,
     /// How long it lives, in whole seconds from [`MIN_TOKEN_LIFETIME`] to [`MAX_TOKEN_LIFETIME`].
     pub lifetime: Duration,
+    /// Whether scope and audience are those of a request that names none, so that what is made of them can be kept for the next one.
+    pub is_usual: bool,
 }
 
 impl Grant<'_> {
@@ -113,9 +115,16 @@ pub fn decide<'a>(
     now: Timestamp,
 ) -> Result<Grant<'a>, Refusal> {
     check_grant_type(request.grant_type.as_deref())?;
+    let scope = granted_scope(client, request.scope.as_deref())?;
+    let audience = granted_audience(client, request, policy)?;
+    let usual_audience = allowed_audiences(client, policy).next();
+    let usual_scope = client.granted_by_default();
+    let has_usual_scope = std::ptr::eq(scope.as_ref(), usual_scope) || *scope == *usual_scope;
+    let is_usual = has_usual_scope && audience.iter().copied().eq(usual_audience);
     Ok(Grant {
-        scope: granted_scope(client, request.scope.as_deref())?,
-        audience: granted_audience(client, request, policy)?,
+        scope,
+        audience,
+        is_usual,
         issued_at: Timestamp::from_unix_seconds(now.as_unix_seconds()),
         lifetime: client.settings().token_lifetime.min(policy.longest_lifetime),
     })
@@ -148,9 +157,9 @@ fn granted_scope<'a>(
     let Some(requested) = requested else {
         return Ok(Cow::Borrowed(client.granted_by_default()));
     };
-    // Most clients ask for all that they may have.
-    if requested == client.allowed_text() {
-        return Ok(Cow::Borrowed(&client.settings().allowed_scope));
+    // Most clients ask for all that they may have, which is what they have by default.
+    if requested == client.default_text() {
+        return Ok(Cow::Borrowed(client.granted_by_default()));
     }
     let scope: Scope = requested.parse().map_err(|error: InvalidScope| {
         refusal(
@@ -171,13 +180,9 @@ fn granted_audience<'a>(
     request: &TokenRequest<'_>,
     policy: &'a IssuancePolicy,
 ) -> Result<Vec<&'a str>, Refusal> {
-    let allowed = || {
-        let of_server = client.settings().audiences.is_empty().then_some(&policy.default_audience);
-        client.settings().audiences.iter().chain(of_server).map(String::as_str)
-    };
     let mut granted = Vec::with_capacity(1);
     for requested in request.resources.iter().chain(&request.audience) {
-        let Some(audience) = allowed().find(|audience| audience == requested) else {
+        let Some(audience) = allowed_audiences(client, policy).find(|audience| audience == requested) else {
             return Err(Refusal {
                 code: ErrorCode::InvalidTarget,
                 rule: Rule::TargetNotAllowed,
@@ -190,9 +195,18 @@ fn granted_audience<'a>(
         }
     }
     if granted.is_empty() {
-        granted.extend(allowed().next());
+        granted.extend(allowed_audiences(client, policy).next());
     }
     Ok(granted)
+}
+
+/// The first one is for requests that name none.
+fn allowed_audiences<'a>(
+    client: &'a RegisteredClient,
+    policy: &'a IssuancePolicy,
+) -> impl Iterator<Item = &'a str> {
+    let of_server = client.settings().audiences.is_empty().then_some(&policy.default_audience);
+    client.settings().audiences.iter().chain(of_server).map(String::as_str)
 }
 
 fn is_audience(text: &str) -> bool {

@@ -77,12 +77,18 @@ impl From<&str> for Secret<String> {
 /// `value` as bytes whose memory is wiped when the last clone of them is dropped. Clones share the one buffer.
 #[must_use]
 pub fn wiped_bytes(value: Vec<u8>) -> Bytes {
-    Bytes::from_owner(Wiped(value))
+    Bytes::from_owner(Wiped::from(value))
 }
 
 /// Bytes that are wiped when they are dropped, all at once: `Zeroize` for a vector writes them one by one, which is felt where every
-/// answer is wiped.
-struct Wiped(Vec<u8>);
+/// credential and every answer is wiped.
+pub(crate) struct Wiped(Vec<u8>);
+
+impl From<Vec<u8>> for Wiped {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
 
 impl AsRef<[u8]> for Wiped {
     fn as_ref(&self) -> &[u8] {

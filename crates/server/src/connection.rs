@@ -1,21 +1,27 @@
 //! One connection, from its first byte to its last.
 
+mod aside;
+mod kept_open;
+
 use crate::endpoint::TokenEndpoint;
-use crate::http::{Answer, BodyOutcome, Face, close_after};
+use crate::http::{Answer, BodyOutcome, Face, Peer, close_after};
 use crate::limits::Limits;
 use crate::tls::{PeerCertificate, Tls};
+use aside::{First, with_aside};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use kept_open::KeptOpen;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -24,6 +30,8 @@ use tokio::time::{Instant, sleep, timeout};
 /// would reset the connection, and the caller lose the answer that says why.
 const LINGER: Duration = Duration::from_secs(3);
 const MAX_LINGER_BYTES: u64 = 256 * 1024 * 1024;
+/// So much of what has come behind the last request is read, without a wait, and thrown away.
+const MAX_DISCARDED_BYTES: usize = 64 * 1024;
 /// How long a connection may stand still while others wait for its place.
 const CROWDED_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -89,32 +97,39 @@ pub(crate) async fn serve<E, S>(
 {
     let _counted = face.metrics().connection();
     let mut patience = face.limits().idle_timeout;
-    let progress = Arc::new(Progress::default());
-    let of_service = Arc::clone(&progress);
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        let (face, progress) = (Arc::clone(&face), Arc::clone(&of_service));
-        progress.begun.fetch_add(1, Ordering::Relaxed);
+    let served = Arc::new(Served { face, peer: peer.into(), progress: Progress::default() });
+    let progress = &served.progress;
+    let service = service_fn(|request: http::Request<Incoming>| {
+        let served = Arc::clone(&served);
+        served.progress.begun.fetch_add(1, Ordering::Relaxed);
         let (mut head, body) = request.into_parts();
         if let Some(certificate) = &certificate {
             head.extensions.insert(certificate.now());
         }
-        // Boxed, because the loop below polls the connection through a plain reference.
-        Box::pin(async move {
+        async move {
             let body = pin!(body);
-            let (answer, body) = face.answer_and_tell(&head, body, peer).await;
-            Ok::<_, Infallible>(progress.answered(answer, body))
-        })
+            let (answer, body) = served.face.answer_and_tell(&head, body, &served.peer).await;
+            Ok::<_, Infallible>(served.progress.answered(answer, body))
+        }
     });
-    let mut connection = bounded().serve_connection(TokioIo::new(stream), service);
+    // The end of the stream is for `finish`.
+    let mut connection = bounded().serve_connection(TokioIo::new(KeptOpen::new(stream)), service);
     let mut idle = pin!(sleep(patience));
     let mut seen = 0;
     let mut closing = false;
     loop {
-        let event = tokio::select! {
-            biased;
-            ended = poll_fn(|context| connection.poll_without_shutdown(context)) => Event::Ended(ended),
-            _ = phase.changed(), if !closing => Event::Phase(*phase.borrow_and_update()),
-            () = &mut idle => Event::Tick,
+        // A request has nothing to do with either, and costs no look at them.
+        let aside = async {
+            tokio::select! {
+                biased;
+                _ = phase.changed(), if !closing => Aside::Phase,
+                () = &mut idle => Aside::Tick,
+            }
+        };
+        let event = match with_aside(|context| Pin::new(&mut connection).poll(context), aside).await {
+            First::Main(ended) => Event::Ended(ended),
+            First::Aside(Aside::Phase) => Event::Phase(*phase.borrow_and_update()),
+            First::Aside(Aside::Tick) => Event::Tick,
         };
         match event {
             Event::Ended(Ok(())) => break,
@@ -144,8 +159,8 @@ pub(crate) async fn serve<E, S>(
         closing = true;
         idle.as_mut().reset(Instant::now() + patience);
     }
-    let stream = connection.into_parts().io.into_inner();
-    finish(stream, &progress, phase).await;
+    let stream = connection.into_parts().io.into_inner().into_inner();
+    finish(stream, progress, phase).await;
 }
 
 /// HTTP/1.1 within the limits.
@@ -154,9 +169,10 @@ fn bounded() -> http1::Builder {
     builder
         // The watch over progress stands in for hyper's header time-out, which sets a timer for each request.
         .header_read_timeout(None)
-        .max_headers(Limits::MAX_HEADERS)
         .max_buf_size(Limits::MAX_HEAD_BYTES)
-        .half_close(false);
+        // A caller that has no more to say is still to hear its answer. Without this the library looks for the end of the stream
+        // while each request is answered, with a new buffer.
+        .half_close(true);
     builder
 }
 
@@ -166,19 +182,52 @@ async fn finish(
     progress: &Progress,
     mut phase: watch::Receiver<Phase>,
 ) {
-    let told = stream.shutdown().await.is_ok();
+    // Over TLS the end is a message, for which there may be no room.
+    let told = matches!(timeout(LINGER, stream.shutdown()).await, Ok(Ok(())));
     if told && progress.body_refused.load(Ordering::Relaxed) {
         tokio::select! {
             () = linger(stream) => {}
             _ = phase.wait_for(|phase| *phase == Phase::Ending) => {}
         }
+    } else if told {
+        discard_arrived(&mut stream).await;
     }
+}
+
+/// Throws away what has come behind the last request: with bytes that nobody read, the system would reset the connection.
+async fn discard_arrived(stream: &mut (impl AsyncRead + Unpin)) {
+    let mut left_bytes = MAX_DISCARDED_BYTES;
+    poll_fn(|context| {
+        let mut buffer = [0; 1024];
+        loop {
+            let mut read = ReadBuf::new(&mut buffer);
+            let polled = Pin::new(&mut *stream).poll_read(context, &mut read);
+            let bytes = read.filled().len();
+            if !matches!(polled, Poll::Ready(Ok(()))) || bytes == 0 || bytes > left_bytes {
+                return Poll::Ready(());
+            }
+            left_bytes -= bytes;
+        }
+    })
+    .await;
 }
 
 enum Event {
     Ended(hyper::Result<()>),
     Phase(Phase),
     Tick,
+}
+
+enum Aside {
+    Phase,
+    Tick,
+}
+
+/// What the requests of a connection have in common.
+struct Served<E> {
+    face: Arc<Face<E>>,
+    peer: Peer,
+    progress: Progress,
 }
 
 /// What the service tells the watch over the connection.

@@ -1,7 +1,9 @@
 //! What stands behind the HTTP face: something that answers token requests.
 
+mod granted;
 mod inquiry;
 
+pub use granted::Granted;
 pub use inquiry::{Introspected, RevocationEffect, RevocationFeedPage, Revoked, TokenInquiry};
 
 use crate::client_certificate::ClientCertificate;
@@ -14,6 +16,7 @@ use jeton_proto::wire::introspection::AnswerForm;
 use jeton_proto::wire::token_request::TokenRequest;
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Answers token requests (RFC 6749 §3.2).
@@ -141,21 +144,17 @@ pub struct IssuedToken {
     pub access_token: Secret<String>,
     /// What is left of its life, in whole seconds.
     pub expires_in: Duration,
-    /// The scope granted; left out of the answer when it is `None` or empty.
-    pub scope: Option<String>,
-    /// The `aud` of the token, space-delimited. For the audit log; it is not in the answer.
-    pub audience: String,
+    /// To whom, and for what. Tokens that have it in common share it.
+    pub granted: Arc<Granted>,
     /// The `jti` of the token (RFC 7519 §4.1.7), an id and no secret. Empty where it has none.
     pub jwt_id: String,
-    /// Who was given it.
+    /// How the client has authenticated.
     pub authentication: Authentication,
 }
 
 /// How a client has authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authentication {
-    /// The client.
-    pub client_id: String,
     /// The method. A token of another issuer that stands for the client is told as `private_key_jwt`, which it is in form.
     pub method: ClientAuthMethod,
     /// Which of its credentials it was, where one has a name: that of the secret, or the issuer of the workload identity.
@@ -202,6 +201,7 @@ impl Limit {
 
 impl TokenRefusal {
     /// A refusal with a code and a description, of which the rule is not told.
+    #[cold]
     pub fn new(code: ErrorCode, description: impl Into<Cow<'static, str>>) -> Self {
         let (rule, description) = (Rule::Unspecified, description.into());
         Self { code, rule, description, detail: None, retry_after: None, limit: None }

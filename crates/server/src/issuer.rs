@@ -1,5 +1,9 @@
 //! The token endpoint that issues: registry, keys and policy.
 
+mod prepared_grant;
+
+pub(crate) use prepared_grant::PreparedGrant;
+
 use crate::authentication::{Authenticated, Authenticator, FailedAttempt, Proof};
 use crate::counters::Counters;
 use crate::endpoint::{
@@ -10,12 +14,12 @@ use crate::http::bytes_beside_token;
 use crate::inquiry::Desk;
 use crate::jwt_ids::JwtIds;
 use crate::keyring::{KeySchedule, Keyring, Keys};
-use crate::registry::SecretUses;
+use crate::registry::{KnownClient, SecretUses};
 use crate::throttle::{Minting, Throttle, TokenKind};
 use crate::workers::Workers;
 use jeton_proto::introspection::Standing;
 use jeton_proto::issuance::{self, Grant, IssuancePolicy, RegisteredClient};
-use jeton_proto::jose::access_token::{AccessTokenClaims, AccessTokenSigner};
+use jeton_proto::jose::access_token::{AccessTokenSigner, OwnClaims};
 use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::revocation::FeedPosition;
 use jeton_proto::secret::Secret;
@@ -128,7 +132,9 @@ impl Issuer {
         if proof.is_dear_to_check() {
             self.throttle.proved(client_id, call.peer.ip(), now);
         }
-        if let (true, Some(secret)) = (authenticated.method.is_by_secret(), &authenticated.credential) {
+        let secret = authenticated.credential.as_ref().filter(|_| authenticated.method.is_by_secret());
+        if let Some(secret) = secret.filter(|secret| authenticated.client.is_to_be_noted(secret, now.wall()))
+        {
             self.uses.record(client_id, secret, now.wall());
         }
     }
@@ -141,8 +147,8 @@ impl Issuer {
         now: Moment,
     ) -> Result<IssuedToken, TokenRefusal> {
         let client = Arc::clone(&authenticated.client);
-        let client_id = &client.settings().client_id;
-        self.throttle.requested(client_id, now)?;
+        let key = client.request_key.get_or_init(|| self.throttle.request_key(&client.settings().client_id));
+        self.throttle.requested(*key, now)?;
         let grant = issuance::decide(&client, call.request, &self.policy, now.wall()).map_err(|refusal| {
             TokenRefusal::new(refusal.code, refusal.description).by(refusal.rule).with_detail(refusal.detail)
         })?;
@@ -159,12 +165,16 @@ impl Issuer {
         now: Moment,
     ) -> Result<IssuedToken, TokenRefusal> {
         let per_call = self.throttle.per_call();
-        let minting = per_call.asked(&authenticated.client.settings().client_id, call.peer, grant, now);
+        let prepared = self.prepared(&authenticated.client, grant);
+        let client_id = &authenticated.client.settings().client_id;
+        let minting = per_call.asked(prepared.mint_key, client_id, call.peer, grant.lifetime, now);
         if minting != Minting::Usual {
             self.counters.count_minted_per_call();
         }
         match minting {
-            Minting::Usual | Minting::PerCall => self.sign(authenticated, grant, self.jwt_ids.next()?),
+            Minting::Usual | Minting::PerCall => {
+                self.sign(authenticated, grant, &prepared, self.jwt_ids.next()?)
+            }
             Minting::Refused(refusal) => Err(refusal),
             Minting::Same => {
                 let kind = self.kind(&authenticated, grant, proof)?;
@@ -174,14 +184,19 @@ impl Issuer {
                     kept.filter(|(_, jwt_id, _)| self.is_good(jwt_id))
                 {
                     self.counters.count_same_token();
-                    let scope = (!grant.scope.is_empty()).then(|| grant.scope.to_text());
-                    return Ok(issued(access_token, jwt_id, expires_in, scope, grant, authenticated));
+                    return Ok(issued(access_token, jwt_id, expires_in, &prepared, authenticated));
                 }
-                let issued = self.sign(authenticated, grant, self.jwt_ids.next()?)?;
+                let issued = self.sign(authenticated, grant, &prepared, self.jwt_ids.next()?)?;
                 per_call.kept().keep(kind, &issued.access_token, &issued.jwt_id, grant.issued_at);
                 Ok(issued)
             }
         }
+    }
+
+    /// What is made of the grant once, and kept with the client when it is its usual one.
+    fn prepared(&self, client: &KnownClient, grant: &Grant<'_>) -> Arc<PreparedGrant> {
+        let prepare = || Arc::new(PreparedGrant::new(&self.url, client, grant, self.throttle.per_call()));
+        if grant.is_usual { Arc::clone(client.usual.get_or_init(prepare)) } else { prepare() }
     }
 
     fn is_good(&self, jwt_id: &str) -> bool {
@@ -222,27 +237,21 @@ impl Issuer {
         &self,
         authenticated: Authenticated,
         grant: &Grant<'_>,
+        prepared: &PreparedGrant,
         jwt_id: String,
     ) -> Result<IssuedToken, TokenRefusal> {
-        let client_id = authenticated.client.settings().client_id.as_str();
         let keys = self.keyring.keys();
-        let claims = AccessTokenClaims {
-            issuer: &self.url,
-            audience: &grant.audience,
-            subject: client_id,
-            client_id,
-            scope: Some(&grant.scope),
+        let own = OwnClaims {
             issued_at: grant.issued_at,
             expires_at: grant.expires_at(),
             jwt_id: &jwt_id,
             confirmation: authenticated.confirmation,
         };
-        let scope = (!grant.scope.is_empty()).then(|| grant.scope.to_text());
-        let room_bytes = bytes_beside_token(scope.as_deref());
+        let room_bytes = bytes_beside_token(prepared.granted.scope());
         let signer = self.signer(&keys, &authenticated.client, grant)?;
-        let token = signer.sign_with_room(&claims, room_bytes);
+        let token = signer.sign_behind(&prepared.claims, &own, room_bytes);
         let token = token.map_err(|error| TokenRefusal::server_error(error.to_string()))?;
-        Ok(issued(Secret::new(token), jwt_id, grant.lifetime, scope, grant, authenticated))
+        Ok(issued(Secret::new(token), jwt_id, grant.lifetime, prepared, authenticated))
     }
 }
 
@@ -250,20 +259,19 @@ fn issued(
     access_token: Secret<String>,
     jwt_id: String,
     expires_in: Duration,
-    scope: Option<String>,
-    grant: &Grant<'_>,
+    prepared: &PreparedGrant,
     authenticated: Authenticated,
 ) -> IssuedToken {
     IssuedToken {
         access_token,
         expires_in,
-        scope,
-        audience: grant.audience.join(" "),
+        granted: Arc::clone(&prepared.granted),
         jwt_id,
         authentication: authenticated.into_authentication(),
     }
 }
 
+#[cold]
 fn no_key(client_id: &str, algorithm: Algorithm) -> TokenRefusal {
     TokenRefusal::server_error(format!(
         "the client {client_id} has tokens signed with {algorithm}, and this server has no such key; add {algorithm} to \

@@ -19,7 +19,7 @@ use jeton_proto::jose::jwk::{JwkSet, SigningKey};
 use jeton_proto::jose::jws::Algorithm;
 use jeton_proto::wire::client_auth::ClientAuthMethod;
 use jeton_server::Limits;
-use jeton_server::endpoint::{Authentication, IssuedToken, TokenCall, TokenEndpoint, TokenRefusal};
+use jeton_server::endpoint::{Authentication, Granted, IssuedToken, TokenCall, TokenEndpoint, TokenRefusal};
 use jeton_server::http::{Documents, Face};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -165,7 +165,7 @@ fn digest(secret: &str) -> SecretDigest {
 
 fn authentication() -> Authentication {
     let method = ClientAuthMethod::ClientSecretBasic;
-    Authentication { client_id: CLIENT_ID.to_owned(), method, credential: None }
+    Authentication { method, credential: None }
 }
 
 impl Registered {
@@ -187,8 +187,7 @@ impl Registered {
                 return Ok(IssuedToken {
                     access_token: Secret::from(token.as_str()),
                     expires_in,
-                    scope: Some(scope),
-                    audience: String::new(),
+                    granted: Granted::new(CLIENT_ID, Some(scope), "").into(),
                     jwt_id: String::new(),
                     authentication: authentication(),
                 });
@@ -212,8 +211,7 @@ impl Registered {
         Ok(IssuedToken {
             access_token: Secret::new(token),
             expires_in: grant.lifetime,
-            scope: Some(scope),
-            audience: String::new(),
+            granted: Granted::new(CLIENT_ID, Some(scope), "").into(),
             jwt_id: claims.jwt_id.to_owned(),
             authentication: authentication(),
         })

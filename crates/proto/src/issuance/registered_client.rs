@@ -151,8 +151,8 @@ fn is_label(name: &str, value: &str) -> bool {
 pub struct RegisteredClient {
     settings: ClientSettings,
     granted_by_default: Scope,
-    /// The allowed scope as a text, its tokens in sorted order.
-    allowed_text: String,
+    /// The same as a text, its tokens in sorted order.
+    default_text: String,
     credentials: ClientCredentials,
 }
 
@@ -165,8 +165,8 @@ impl RegisteredClient {
         settings.check()?;
         credentials.check()?;
         let granted_by_default = settings.default_scope.as_ref().unwrap_or(&settings.allowed_scope).clone();
-        let allowed_text = settings.allowed_scope.to_text();
-        Ok(Self { settings, granted_by_default, allowed_text, credentials })
+        let default_text = granted_by_default.to_text();
+        Ok(Self { settings, granted_by_default, default_text, credentials })
     }
 
     /// What is set for it.
@@ -180,9 +180,9 @@ impl RegisteredClient {
         &self.granted_by_default
     }
 
-    /// What a request with all of its allowed scope has as `scope`, if its tokens are sorted.
-    pub(super) const fn allowed_text(&self) -> &str {
-        self.allowed_text.as_str()
+    /// What a request for just that has as `scope`, if its tokens are sorted.
+    pub(super) const fn default_text(&self) -> &str {
+        self.default_text.as_str()
     }
 
     /// What it authenticates with.

@@ -67,6 +67,38 @@ fn without_a_scope_the_default_is_granted() {
 }
 
 #[test]
+fn a_grant_is_usual_when_naming_nothing_gives_the_same() {
+    let audiences = vec!["https://a.example".to_owned(), "https://b.example".to_owned()];
+    let all = client(ClientSettings { audiences, ..settings() });
+    let default_scope = Some("orders:read".parse().unwrap());
+    let some = client(ClientSettings { default_scope, ..settings() });
+    for (client, parameters, is_usual) in [
+        (&all, "", true),
+        (&all, "&scope=orders:read+orders:write", true),
+        (&all, "&scope=orders:write+orders:read+orders:read", true),
+        (&all, "&resource=https://a.example", true),
+        (&all, "&resource=https://a.example&audience=https://a.example", true),
+        (&all, "&scope=orders:read", false),
+        (&all, "&resource=https://b.example", false),
+        (&all, "&resource=https://a.example&resource=https://b.example", false),
+        (&all, "&resource=https://b.example&resource=https://a.example", false),
+        (&some, "", true),
+        (&some, "&scope=orders:read&audience=https://as.example", true),
+        (&some, "&scope=orders:read+orders:write", false),
+        (&some, "&scope=orders:write", false),
+    ] {
+        let body = format!("grant_type=client_credentials{parameters}");
+        let (request, policy) = (TokenRequest::parse(body.as_bytes()).unwrap(), policy());
+        let grant = decide(client, &request, &policy, NOW).unwrap();
+        assert_eq!(grant.is_usual, is_usual, "{parameters}");
+        // Whatever is kept for the usual grant is good for this one.
+        let usual = TokenRequest::parse(b"grant_type=client_credentials").unwrap();
+        let usual = decide(client, &usual, &policy, NOW).unwrap();
+        assert_eq!(is_usual, (&grant.scope, &grant.audience) == (&usual.scope, &usual.audience));
+    }
+}
+
+#[test]
 fn audiences_are_those_of_the_client_and_never_the_client_itself() {
     let audiences = vec!["https://a.example".to_owned(), "https://b.example".to_owned()];
     let client = client(ClientSettings { audiences, ..ClientSettings::new("worker") });

@@ -9,6 +9,8 @@ use crate::jose::jws::{self, InvalidJson, json};
 use crate::time::Timestamp;
 use crate::wire::json_text::needs_no_escape;
 use crate::wire::scope::Scope;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 /// The `typ` of a JWT access token (RFC 9068 §2.1).
@@ -61,26 +63,124 @@ impl AccessTokenSigner {
     /// # Errors
     /// [`KeyError::Signing`] when the cryptographic library fails.
     pub fn sign(&self, claims: &AccessTokenClaims<'_>) -> Result<String, KeyError> {
-        self.sign_with_room(claims, 0)
+        self.sign_behind(&CommonClaims::of(claims), &claims.own(), 0)
     }
 
-    /// The same, in a text that has room for `room_bytes` more: whoever writes an answer around the token need not copy it, nor wipe
-    /// the copy.
+    /// Makes the token with the claims that it has in common with others, and those of its own. The text has room for `room_bytes`
+    /// more: whoever writes an answer around the token need not copy it, nor wipe the copy.
     ///
     /// # Errors
     /// As [`AccessTokenSigner::sign`].
-    pub fn sign_with_room(
+    pub fn sign_behind(
         &self,
-        claims: &AccessTokenClaims<'_>,
+        common: &CommonClaims,
+        own: &OwnClaims<'_>,
         room_bytes: usize,
     ) -> Result<String, KeyError> {
-        let payload = claims.to_json();
+        let mut rest = Vec::with_capacity(256 + own.jwt_id.len());
+        rest.extend_from_slice(&common.rest);
+        own.push(&mut rest);
         let encoded = |bytes: usize| bytes.div_ceil(3) * 4;
-        let behind_header_bytes = encoded(payload.len()) + 1 + encoded(self.key.signature_bytes());
-        let mut token = String::with_capacity(self.header.len() + behind_header_bytes + room_bytes);
+        let behind_common_bytes = encoded(rest.len()) + 1 + encoded(self.key.signature_bytes());
+        let common_bytes = self.header.len() + common.encoded.len();
+        let mut token = String::with_capacity(common_bytes + behind_common_bytes + room_bytes);
         token.push_str(&self.header);
-        jws::append_payload_and_signature(&mut token, &self.key, payload.as_bytes())?;
+        token.push_str(&common.encoded);
+        jws::append_payload_and_signature(&mut token, &self.key, &rest)?;
         Ok(token)
+    }
+}
+
+/// The claims that every token of one grant to one client has, written and encoded once.
+///
+/// ```
+/// use jeton_proto::jose::access_token::{AccessTokenClaims, AccessTokenSigner, CommonClaims, OwnClaims};
+/// use jeton_proto::jose::{jwk::SigningKey, jws::Algorithm};
+/// use jeton_proto::time::Timestamp;
+///
+/// let own = OwnClaims {
+///     issued_at: Timestamp::from_unix_seconds(1_700_000_000),
+///     expires_at: Timestamp::from_unix_seconds(1_700_003_600),
+///     jwt_id: "bUvBDNRkSbxhTYBbV1HsYw",
+///     confirmation: None,
+/// };
+/// let common = CommonClaims::new("https://as.example", &["https://api.example"], "reporting", None);
+/// let signer = AccessTokenSigner::new(SigningKey::generate(Algorithm::EdDsa)?);
+/// let token = signer.sign_behind(&common, &own, 0)?;
+/// assert_eq!(token, signer.sign(&AccessTokenClaims {
+///     issuer: "https://as.example",
+///     audience: &["https://api.example"],
+///     subject: "reporting",
+///     client_id: "reporting",
+///     scope: None,
+///     issued_at: own.issued_at,
+///     expires_at: own.expires_at,
+///     jwt_id: own.jwt_id,
+///     confirmation: None,
+/// })?);
+/// # Ok::<(), jeton_proto::jose::jwk::KeyError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommonClaims {
+    /// In base64url, as far as they fill groups of three bytes.
+    encoded: String,
+    /// The bytes behind those, two at most.
+    rest: Vec<u8>,
+}
+
+impl CommonClaims {
+    /// `iss`, `aud` (as [`AccessTokenClaims::audience`] has it), `client_id`, of which `sub` is the same, and `scope`.
+    #[must_use]
+    pub fn new(issuer: &str, audience: &[&str], client_id: &str, scope: Option<&Scope>) -> Self {
+        Self::of(&AccessTokenClaims {
+            issuer,
+            audience,
+            subject: client_id,
+            client_id,
+            scope,
+            issued_at: Timestamp::EPOCH,
+            expires_at: Timestamp::EPOCH,
+            jwt_id: "",
+            confirmation: None,
+        })
+    }
+
+    fn of(claims: &AccessTokenClaims<'_>) -> Self {
+        let mut json = Vec::new();
+        claims.push_common(&mut json);
+        let (groups, rest) = json.as_chunks::<3>();
+        Self { encoded: URL_SAFE_NO_PAD.encode(groups.as_flattened()), rest: rest.to_vec() }
+    }
+}
+
+/// The claims that a token has for itself, as [`AccessTokenClaims`] has them.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnClaims<'a> {
+    /// `iat`.
+    pub issued_at: Timestamp,
+    /// `exp`.
+    pub expires_at: Timestamp,
+    /// `jti`: unique among the tokens of the issuer.
+    pub jwt_id: &'a str,
+    /// The certificate that whoever uses the token must have, as `x5t#S256` in `cnf` (RFC 8705 §3.1).
+    pub confirmation: Option<CertificateThumbprint>,
+}
+
+impl OwnClaims<'_> {
+    /// Writes the end of the object.
+    fn push(&self, json: &mut Vec<u8>) {
+        json.extend_from_slice(b",\"iat\":");
+        push_seconds(json, self.issued_at);
+        json.extend_from_slice(b",\"exp\":");
+        push_seconds(json, self.expires_at);
+        json.extend_from_slice(b",\"jti\":");
+        push_text(json, self.jwt_id);
+        if let Some(thumbprint) = self.confirmation {
+            json.extend_from_slice(b",\"cnf\":{\"x5t#S256\":\"");
+            json.extend_from_slice(thumbprint.to_base64url().as_bytes());
+            json.extend_from_slice(b"\"}");
+        }
+        json.push(b'}');
     }
 }
 
@@ -110,34 +210,34 @@ pub struct AccessTokenClaims<'a> {
 impl AccessTokenClaims<'_> {
     /// The claims as a JSON object.
     pub fn to_json(&self) -> String {
-        let texts = [self.issuer, self.subject, self.client_id, self.jwt_id];
-        let bytes: usize = texts.iter().chain(self.audience).map(|text| text.len() + 3).sum();
-        let mut json = String::with_capacity(bytes + 256);
-        json.push_str("{\"iss\":");
-        push_text(&mut json, self.issuer);
-        json.push_str(",\"aud\":");
-        push_audience(&mut json, self.audience);
-        json.push_str(",\"sub\":");
-        push_text(&mut json, self.subject);
-        json.push_str(",\"client_id\":");
-        push_text(&mut json, self.client_id);
+        let mut json = Vec::new();
+        self.push_common(&mut json);
+        self.own().push(&mut json);
+        // Texts and ASCII are all that was written.
+        String::from_utf8(json).unwrap_or_default()
+    }
+
+    /// Writes the beginning of the object.
+    fn push_common(&self, json: &mut Vec<u8>) {
+        json.extend_from_slice(b"{\"iss\":");
+        push_text(json, self.issuer);
+        json.extend_from_slice(b",\"aud\":");
+        push_audience(json, self.audience);
+        json.extend_from_slice(b",\"sub\":");
+        push_text(json, self.subject);
+        json.extend_from_slice(b",\"client_id\":");
+        push_text(json, self.client_id);
         if let Some(scope) = self.scope.filter(|scope| !scope.is_empty()) {
-            json.push_str(",\"scope\":");
-            push_scope(&mut json, scope);
+            json.extend_from_slice(b",\"scope\":");
+            push_scope(json, scope);
         }
-        json.push_str(",\"iat\":");
-        push_seconds(&mut json, self.issued_at);
-        json.push_str(",\"exp\":");
-        push_seconds(&mut json, self.expires_at);
-        json.push_str(",\"jti\":");
-        push_text(&mut json, self.jwt_id);
-        if let Some(thumbprint) = self.confirmation {
-            json.push_str(",\"cnf\":{\"x5t#S256\":\"");
-            json.push_str(&thumbprint.to_base64url());
-            json.push_str("\"}");
-        }
-        json.push('}');
-        json
+    }
+}
+
+impl<'a> AccessTokenClaims<'a> {
+    fn own(&self) -> OwnClaims<'a> {
+        let Self { issued_at, expires_at, jwt_id, confirmation, .. } = *self;
+        OwnClaims { issued_at, expires_at, jwt_id, confirmation }
     }
 }
 
@@ -282,30 +382,30 @@ fn numeric_date(claims: &Map<String, Value>, name: &'static str) -> Result<Optio
     }
 }
 
-fn push_audience(json: &mut String, audience: &[&str]) {
+fn push_audience(json: &mut Vec<u8>, audience: &[&str]) {
     if let [one] = audience {
         return push_text(json, one);
     }
-    json.push('[');
+    json.push(b'[');
     for (position, one) in audience.iter().enumerate() {
         if position > 0 {
-            json.push(',');
+            json.push(b',');
         }
         push_text(json, one);
     }
-    json.push(']');
+    json.push(b']');
 }
 
 /// A scope token has neither quote, backslash nor control character (RFC 6749 §3.3), so nothing is to be escaped.
-fn push_scope(json: &mut String, scope: &Scope) {
+fn push_scope(json: &mut Vec<u8>, scope: &Scope) {
     for (position, token) in scope.tokens().enumerate() {
-        json.push(if position == 0 { '"' } else { ' ' });
-        json.push_str(token);
+        json.push(if position == 0 { b'"' } else { b' ' });
+        json.extend_from_slice(token.as_bytes());
     }
-    json.push('"');
+    json.push(b'"');
 }
 
-fn push_seconds(json: &mut String, at: Timestamp) {
+fn push_seconds(json: &mut Vec<u8>, at: Timestamp) {
     let mut digits = [0_u8; 20];
     let mut rest = at.as_unix_seconds();
     let mut used = 0;
@@ -317,31 +417,30 @@ fn push_seconds(json: &mut String, at: Timestamp) {
             break;
         }
     }
-    let digits = digits.get(digits.len() - used..).unwrap_or_default();
-    // Digits are ASCII.
-    json.push_str(std::str::from_utf8(digits).unwrap_or_default());
+    json.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
 }
 
 /// A JSON string (RFC 8259 §7).
-fn push_text(json: &mut String, text: &str) {
-    json.push('"');
+fn push_text(json: &mut Vec<u8>, text: &str) {
+    json.push(b'"');
     if needs_no_escape(text) {
-        json.push_str(text);
+        json.extend_from_slice(text.as_bytes());
     } else {
-        text.chars().for_each(|character| push_escaped(json, character));
+        text.bytes().for_each(|byte| push_escaped(json, byte));
     }
-    json.push('"');
+    json.push(b'"');
 }
 
-fn push_escaped(json: &mut String, character: char) {
-    const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    match character {
-        '"' => json.push_str("\\\""),
-        '\\' => json.push_str("\\\\"),
-        '\u{0}'..='\u{1f}' => {
-            json.push_str(if character < '\u{10}' { "\\u000" } else { "\\u001" });
-            json.push(HEX.get(character as usize % 16).copied().unwrap_or('0'));
+/// What is beyond ASCII stands for itself, byte by byte.
+fn push_escaped(json: &mut Vec<u8>, byte: u8) {
+    const HEX: [u8; 16] = *b"0123456789abcdef";
+    match byte {
+        b'"' => json.extend_from_slice(b"\\\""),
+        b'\\' => json.extend_from_slice(b"\\\\"),
+        0..=0x1f => {
+            json.extend_from_slice(if byte < 0x10 { b"\\u000" } else { b"\\u001" });
+            json.push(HEX.get(usize::from(byte % 16)).copied().unwrap_or(b'0'));
         }
-        _ => json.push(character),
+        _ => json.push(byte),
     }
 }

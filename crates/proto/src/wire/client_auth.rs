@@ -1,7 +1,7 @@
 //! Client authentication: the names of its methods, and the Basic header of a shared secret (RFC 6749 §2.3.1).
 
 use super::form::{InvalidComponent, decode_component};
-use crate::secret::{Secret, wiped_header_value};
+use crate::secret::{Secret, Wiped, wiped_header_value};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
@@ -164,7 +164,8 @@ pub fn parse_basic(authorization: &[u8]) -> Result<BasicCredentials, InvalidBasi
     if encoded.len() > MAX_BASIC_BYTES {
         return Err(InvalidBasic::TooLong);
     }
-    let joined = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| InvalidBasic::Base64)?);
+    let joined = Wiped::from(STANDARD.decode(encoded).map_err(|_| InvalidBasic::Base64)?);
+    let joined = joined.as_ref();
     let colon = joined.iter().position(|byte| *byte == b':').ok_or(InvalidBasic::Colon)?;
     let (client_id, secret) = joined.split_at(colon);
     Ok(BasicCredentials {

@@ -117,7 +117,6 @@ async fn converse(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_headers(Limits::MAX_HEADERS)
         .max_buf_size(Limits::MAX_HEAD_BYTES)
         .half_close(false)
         .serve_connection(TokioIo::new(stream), service);

@@ -38,6 +38,8 @@ pub(super) struct Journal {
     /// What was found and mended, and is not told in the log yet.
     mended: Option<Mended>,
     lines_written: u64,
+    /// Room for what is written at once.
+    chunk: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -82,7 +84,7 @@ pub enum JournalError {
 
 impl Journal {
     pub(super) const fn new(path: PathBuf, rotate_bytes: u64) -> Self {
-        Self { path, rotate_bytes, open: None, head: None, mended: None, lines_written: 0 }
+        Self { path, rotate_bytes, open: None, head: None, mended: None, lines_written: 0, chunk: Vec::new() }
     }
 
     /// Finds the end of the log, mends it, and tells so at once: another kill must not take that with it.
@@ -137,42 +139,42 @@ impl Journal {
     ) -> Result<(), JournalError> {
         if let Some(mended) = self.mended.clone() {
             let mut head = self.head.unwrap_or(Head::START);
-            let mut chunk = Vec::new();
-            head.append(&mut chunk, mended.record(now).members());
-            self.write(&chunk, head)?;
+            self.chunk.clear();
+            head.append(&mut self.chunk, mended.record(now).members());
+            self.write_chunk(head)?;
             self.mended = None;
             self.lines_written += 1;
         }
         while let Some(rest) = lines.get(*written..).filter(|rest| !rest.is_empty()) {
             let mut head = self.head.unwrap_or(Head::START);
-            let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
+            self.chunk.clear();
             let (mut taken, mut taken_count) = (0, 0);
             for end in memchr::memchr_iter(b'\n', rest) {
-                head.append(&mut chunk, rest.get(taken..end).unwrap_or_default());
+                head.append(&mut self.chunk, rest.get(taken..end).unwrap_or_default());
                 (taken, taken_count) = (end + 1, taken_count + 1);
-                if chunk.len() >= CHUNK_BYTES {
+                if self.chunk.len() >= CHUNK_BYTES {
                     break;
                 }
             }
-            self.write(&chunk, head)?;
+            self.write_chunk(head)?;
             *written += taken;
             self.lines_written += taken_count;
         }
         Ok(())
     }
 
-    /// Writes whole lines, after which the chain has this head, or nothing.
-    fn write(&mut self, chunk: &[u8], head: Head) -> Result<(), JournalError> {
-        self.rotate_for(chunk.len() as u64)?;
+    /// Writes the lines in the chunk, after which the chain has this head, or nothing.
+    fn write_chunk(&mut self, head: Head) -> Result<(), JournalError> {
+        self.rotate_for(self.chunk.len() as u64)?;
         let Some(open) = &mut self.open else {
             return Err(self.system(io::ErrorKind::NotFound.into()));
         };
-        if let Err(source) = open.file.write_all(chunk) {
+        if let Err(source) = open.file.write_all(&self.chunk) {
             // Half a line must not stay. Where even that fails, it is mended as one that a killed process left.
             let _mended_later = open.file.set_len(open.length_bytes);
             return Err(self.system(source));
         }
-        open.length_bytes += chunk.len() as u64;
+        open.length_bytes += self.chunk.len() as u64;
         self.head = Some(head);
         Ok(())
     }

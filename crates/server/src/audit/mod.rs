@@ -22,7 +22,7 @@ pub use record::Event;
 pub use search::find_request;
 pub use verify::{LogFault, Torn, Verdict, verify};
 
-pub(crate) use record::Record;
+pub(crate) use record::{Members, Record};
 
 use crate::issuer::ClockHandle;
 use crate::workers::Workers;

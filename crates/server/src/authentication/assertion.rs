@@ -2,6 +2,7 @@
 
 use super::prepared::{Prepared, PreparedClients, PreparedKeys};
 use super::{Authenticated, Failure};
+use crate::registry::KnownClient;
 use crate::remote_keys::RemoteKeys;
 use crate::server_key::Sealer;
 use crate::spent_assertions::{Spending, SpentAssertions};
@@ -73,7 +74,7 @@ impl AssertionAuthenticator {
     pub(super) async fn authenticate(
         &self,
         presented: &PresentedAssertion<'_>,
-        client: Option<&Arc<RegisteredClient>>,
+        client: Option<&Arc<KnownClient>>,
         spent: &SpentAssertions,
         clock: &dyn Clock,
     ) -> Result<Authenticated, Failure> {
@@ -184,7 +185,7 @@ impl AssertionAuthenticator {
     /// The keys of the client as far as they can be had: for certificates that are in them.
     pub(super) async fn keys_of(
         &self,
-        client: &Arc<RegisteredClient>,
+        client: &Arc<KnownClient>,
     ) -> Result<Option<Arc<ClientKeySet>>, Failure> {
         match &self.prepared.of(client).keys {
             None => Ok(None),

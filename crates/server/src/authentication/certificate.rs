@@ -2,6 +2,7 @@
 
 use super::{Authenticated, Failure};
 use crate::client_certificate::{CertificateTrust, ClientCertificate};
+use crate::registry::KnownClient;
 use jeton_proto::issuance::{
     AuthenticationFailure, CertificateThumbprint, RegisteredClient, Rule, check_status,
 };
@@ -14,7 +15,7 @@ use std::sync::Arc;
 /// authority with the name that is registered. Its tokens are bound to the certificate (RFC 8705 §3).
 pub(super) fn authenticate(
     certificate: &ClientCertificate,
-    client: Option<&Arc<RegisteredClient>>,
+    client: Option<&Arc<KnownClient>>,
     keys: Option<&ClientKeySet>,
 ) -> Result<Authenticated, Failure> {
     let thumbprint = CertificateThumbprint::of(&certificate.der);

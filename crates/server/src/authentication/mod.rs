@@ -12,14 +12,12 @@ pub(crate) use assertion::AssertionAuthenticator;
 
 use crate::client_certificate::ClientCertificate;
 use crate::endpoint::{Authentication, PresentedCredential, TokenCall, TokenRefusal};
-use crate::registry::{Clients, SecretHasher};
+use crate::registry::{Clients, KnownClient, SecretHasher};
 use crate::remote_keys::KeysUnavailable;
 use crate::spent_assertions::SpentAssertions;
 use crate::store::StoreWatch;
 use assertion::PresentedAssertion;
-use jeton_proto::issuance::{
-    self, AuthenticationFailure, CertificateThumbprint, RegisteredClient, Rule, SecretDigest,
-};
+use jeton_proto::issuance::{self, AuthenticationFailure, CertificateThumbprint, Rule, SecretDigest};
 use jeton_proto::jose::assertion_verification::AssertionRejection;
 use jeton_proto::time::{Clock, Timestamp};
 use jeton_proto::wire::client_auth::ClientAuthMethod;
@@ -40,7 +38,7 @@ pub(crate) struct Authenticator {
 /// A client that is who it says, and may have tokens.
 #[derive(Debug)]
 pub(crate) struct Authenticated {
-    pub(crate) client: Arc<RegisteredClient>,
+    pub(crate) client: Arc<KnownClient>,
     pub(crate) method: ClientAuthMethod,
     /// The name of the credential, where it has one.
     pub(crate) credential: Option<String>,
@@ -62,11 +60,7 @@ impl Authenticated {
 
     /// What is told of it beside the token.
     pub(crate) fn into_authentication(self) -> Authentication {
-        Authentication {
-            client_id: self.client.settings().client_id.clone(),
-            method: self.method,
-            credential: self.credential,
-        }
+        Authentication { method: self.method, credential: self.credential }
     }
 }
 
@@ -93,7 +87,7 @@ impl Failure {
 #[derive(Debug)]
 pub(crate) struct FailedAttempt {
     failure: Failure,
-    client: Option<Arc<RegisteredClient>>,
+    client: Option<Arc<KnownClient>>,
 }
 
 impl From<AuthenticationFailure> for Failure {
@@ -243,14 +237,14 @@ impl Authenticator {
         }
     }
 
-    fn client(&self, client_id: &str) -> Option<Arc<RegisteredClient>> {
+    fn client(&self, client_id: &str) -> Option<Arc<KnownClient>> {
         self.clients.snapshot().client(client_id).cloned()
     }
 
     async fn check(
         &self,
         proof: &Proof<'_>,
-        client: Option<&Arc<RegisteredClient>>,
+        client: Option<&Arc<KnownClient>>,
         clock: &dyn Clock,
     ) -> Result<Authenticated, Failure> {
         match proof {
@@ -274,12 +268,12 @@ impl Authenticator {
 }
 
 fn by_secret(
-    client: Option<&Arc<RegisteredClient>>,
+    client: Option<&Arc<KnownClient>>,
     digest: &SecretDigest,
     method: ClientAuthMethod,
     now: Timestamp,
 ) -> Result<Authenticated, Failure> {
-    let secret = issuance::authenticate(client.map(AsRef::as_ref), digest, now)?;
+    let secret = issuance::authenticate(client.map(|client| &***client), digest, now)?;
     let client = client.ok_or(AuthenticationFailure::UnknownClient)?;
     Ok(Authenticated {
         client: Arc::clone(client),

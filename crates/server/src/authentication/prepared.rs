@@ -1,6 +1,6 @@
 //! What a client's assertions are verified with, made ready once: keys parsed, secrets opened.
 
-use crate::registry::sealing_name;
+use crate::registry::{KnownClient, sealing_name};
 use crate::remote_keys::KeyLocation;
 use crate::server_key::Sealer;
 use jeton_proto::issuance::{ClientKeys, RegisteredClient, WorkloadTrust};
@@ -17,7 +17,7 @@ const MAX_PREPARED: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Prepared {
     /// For whom. A client that was changed is another one.
-    client: Arc<RegisteredClient>,
+    client: Arc<KnownClient>,
     /// `jwks` or `jwks_uri`.
     pub(super) keys: Option<PreparedKeys>,
     /// The secrets that are kept sealed, with their places among the client's secrets.
@@ -47,7 +47,7 @@ impl PreparedClients {
     }
 
     /// What is ready of this client.
-    pub(super) fn of(&self, client: &Arc<RegisteredClient>) -> Arc<Prepared> {
+    pub(super) fn of(&self, client: &Arc<KnownClient>) -> Arc<Prepared> {
         let client_id = &client.settings().client_id;
         let found = self.prepared.read().unwrap_or_else(PoisonError::into_inner).get(client_id).cloned();
         if let Some(prepared) = found.filter(|prepared| Arc::ptr_eq(&prepared.client, client)) {
@@ -62,7 +62,7 @@ impl PreparedClients {
         prepared
     }
 
-    fn prepare(&self, client: &Arc<RegisteredClient>) -> Prepared {
+    fn prepare(&self, client: &Arc<KnownClient>) -> Prepared {
         let credentials = client.credentials();
         let secrets = credentials.secrets.iter().enumerate().filter_map(|(place, secret)| {
             let sealed = secret.sealed.as_deref()?;

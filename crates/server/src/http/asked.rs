@@ -1,7 +1,7 @@
 //! A request as the log and the audit log know it.
 
 use super::Answer;
-use crate::audit::Record;
+use crate::audit::{Members, Record};
 use crate::endpoint::{IssuedToken, PresentedCredential, TokenRefusal};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,10 +14,24 @@ use std::time::{Duration, Instant};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Who is at the other end of a connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// What the audit log says of it.
+    members: Members,
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, members: Members::default().address("peer", address) }
+    }
+}
+
 /// A request that is being answered.
 #[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) peer: SocketAddr,
+pub(super) struct Asked<'a> {
+    pub(super) peer: &'a Peer,
     pub(super) id: RequestId,
     begun: Instant,
 }
@@ -38,8 +52,8 @@ impl<'a> Caller<'a> {
     }
 }
 
-impl Asked {
-    pub(super) fn new(peer: SocketAddr, id: RequestId) -> Self {
+impl<'a> Asked<'a> {
+    pub(super) fn new(peer: &'a Peer, id: RequestId) -> Self {
         Self { peer, id, begun: Instant::now() }
     }
 
@@ -48,21 +62,14 @@ impl Asked {
         self.begun.elapsed()
     }
 
-    /// What the audit log says of a token that was granted. The client id is cleaned.
-    pub(super) fn granted(
-        &self,
-        record: Record,
-        issued: &IssuedToken,
-        client_id: &str,
-        took: Duration,
-    ) -> Record {
+    /// What the audit log says of a token that was granted.
+    pub(super) fn granted(&self, record: Record, issued: &IssuedToken, took: Duration) -> Record {
         let authentication = &issued.authentication;
-        let caller = Caller { client_id: Some(client_id), method: Some(authentication.method) };
-        let record = self
-            .begin(record, caller)
+        let record = record
+            .text("request_id", self.id.as_str())
+            .with(issued.granted.members())
+            .text("method", authentication.method.as_str())
             .text_of("credential", authentication.credential.as_deref())
-            .text("scope", issued.scope.as_deref().unwrap_or_default())
-            .text("audience", &issued.audience)
             .text("jti", &issued.jwt_id)
             .number("expires_in", issued.expires_in.as_secs());
         self.end(record, took)
@@ -99,7 +106,7 @@ impl Asked {
 
     fn end(&self, record: Record, took: Duration) -> Record {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        record.address("peer", self.peer).number("duration_us", micros)
+        record.with(&self.peer.members).number("duration_us", micros)
     }
 }
 

@@ -33,7 +33,7 @@ impl<E: TokenEndpoint> Face<E> {
         inquiry: Inquiry,
         head: &Parts,
         body: Pin<&mut B>,
-        asked: &Asked,
+        asked: &Asked<'_>,
     ) -> (Answer, BodyOutcome)
     where
         B: Body<Data = Bytes> + Send,
@@ -58,7 +58,7 @@ impl<E: TokenEndpoint> Face<E> {
         (answer, BodyOutcome::Read)
     }
 
-    async fn inquiry_for(&self, inquiry: Inquiry, head: &Parts, body: &[u8], asked: &Asked) -> Answer {
+    async fn inquiry_for(&self, inquiry: Inquiry, head: &Parts, body: &[u8], asked: &Asked<'_>) -> Answer {
         let invalid_request =
             |rule, text: String| TokenRefusal::new(ErrorCode::InvalidRequest, text).by(rule);
         if !is_form(&head.headers) {
@@ -81,7 +81,7 @@ impl<E: TokenEndpoint> Face<E> {
             }
         };
         let caller = Caller::of(&presented.client, &credential);
-        let peer = asked.peer;
+        let peer = asked.peer.address;
         let certificate = head.extensions.get::<Arc<ClientCertificate>>().map(Arc::as_ref);
         let call = TokenCall { request: &presented.client, credential: &credential, peer, certificate };
         let token = TokenInquiry { call, token: &presented.token };
@@ -99,14 +99,14 @@ impl<E: TokenEndpoint> Face<E> {
         answered.unwrap_or_else(|refusal| self.refuse_inquiry(inquiry, &refusal, caller, asked))
     }
 
-    fn tell(&self, introspected: Introspected, asked: &Asked) -> Answer {
+    fn tell(&self, introspected: Introspected, asked: &Asked<'_>) -> Answer {
         let active = introspected.inactive.is_none();
         self.inquiry_counters.count(if active { Inquired::Active } else { Inquired::Inactive });
         tracing::debug!(
             client_id = &*shown(&introspected.caller),
             active,
             reason = introspected.inactive.as_deref().map(shown).as_deref(),
-            peer = %asked.peer,
+            peer = %asked.peer.address,
             request_id = asked.id.as_str(),
             "token introspected"
         );
@@ -117,7 +117,7 @@ impl<E: TokenEndpoint> Face<E> {
         answer
     }
 
-    fn acknowledge(&self, revoked: &Revoked, caller: Caller<'_>, asked: &Asked) -> Answer {
+    fn acknowledge(&self, revoked: &Revoked, caller: Caller<'_>, asked: &Asked<'_>) -> Answer {
         let (counted, effect) = match &revoked.effect {
             RevocationEffect::Revoked { .. } => (Inquired::Revoked, "revoked"),
             RevocationEffect::RevokedBefore => (Inquired::RevokedNothing, "revoked before"),
@@ -128,7 +128,7 @@ impl<E: TokenEndpoint> Face<E> {
         tracing::info!(
             client_id = &*client_id,
             effect = &*shown(effect),
-            peer = %asked.peer,
+            peer = %asked.peer.address,
             request_id = asked.id.as_str(),
             "token revocation"
         );
@@ -147,7 +147,7 @@ impl<E: TokenEndpoint> Face<E> {
         inquiry: Inquiry,
         refusal: &TokenRefusal,
         caller: Caller<'_>,
-        asked: &Asked,
+        asked: &Asked<'_>,
     ) -> Answer {
         let (counted, event, message) = match (inquiry, &refusal.code, refusal.limit) {
             (Inquiry::Introspection, _, _) => {
@@ -169,7 +169,7 @@ impl<E: TokenEndpoint> Face<E> {
         self.tell_refusal(event, message, refusal, caller, asked)
     }
 
-    fn inquiry_method_not_allowed(&self, inquiry: Inquiry, asked: &Asked) -> Answer {
+    fn inquiry_method_not_allowed(&self, inquiry: Inquiry, asked: &Asked<'_>) -> Answer {
         let description = match inquiry {
             Inquiry::Introspection => "the introspection endpoint takes POST requests alone",
             Inquiry::Revocation => "the revocation endpoint takes POST requests alone",

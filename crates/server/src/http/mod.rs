@@ -9,7 +9,7 @@ mod inquiry;
 mod published_keys;
 mod reply;
 
-pub(crate) use asked::RequestId;
+pub(crate) use asked::{Peer, RequestId};
 pub use document::{Documents, MutualTls};
 pub(crate) use head::check as check_head;
 pub use published_keys::PublishedKeys;
@@ -154,7 +154,7 @@ impl<E: TokenEndpoint> Face<E> {
     {
         let (head, body) = request.into_parts();
         let body = pin!(body);
-        self.answer_and_tell(&head, body, peer).await.0
+        self.answer_and_tell(&head, body, &peer.into()).await.0
     }
 
     /// The same for a request in its parts, which are not moved: what waits for a request is kept small.
@@ -162,7 +162,7 @@ impl<E: TokenEndpoint> Face<E> {
         &self,
         head: &Parts,
         body: Pin<&mut B>,
-        peer: SocketAddr,
+        peer: &Peer,
     ) -> (Answer, BodyOutcome)
     where
         B: Body<Data = Bytes> + Send,
@@ -174,7 +174,7 @@ impl<E: TokenEndpoint> Face<E> {
         (answer, body)
     }
 
-    async fn answer_to<B>(&self, head: &Parts, body: Pin<&mut B>, asked: &Asked) -> (Answer, BodyOutcome)
+    async fn answer_to<B>(&self, head: &Parts, body: Pin<&mut B>, asked: &Asked<'_>) -> (Answer, BodyOutcome)
     where
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error,
@@ -206,7 +206,7 @@ impl<E: TokenEndpoint> Face<E> {
         (answer, unread)
     }
 
-    async fn token<B>(&self, head: &Parts, body: Pin<&mut B>, asked: &Asked) -> (Answer, BodyOutcome)
+    async fn token<B>(&self, head: &Parts, body: Pin<&mut B>, asked: &Asked<'_>) -> (Answer, BodyOutcome)
     where
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error,
@@ -226,7 +226,7 @@ impl<E: TokenEndpoint> Face<E> {
         (answer, BodyOutcome::Read)
     }
 
-    async fn token_for(&self, head: &Parts, body: &[u8], asked: &Asked) -> Answer {
+    async fn token_for(&self, head: &Parts, body: &[u8], asked: &Asked<'_>) -> Answer {
         let invalid_request =
             |rule, text: String| TokenRefusal::new(ErrorCode::InvalidRequest, text).by(rule);
         if !is_form(&head.headers) {
@@ -251,7 +251,8 @@ impl<E: TokenEndpoint> Face<E> {
             }
         };
         let certificate = head.extensions.get::<Arc<ClientCertificate>>().map(Arc::as_ref);
-        let call = TokenCall { request: &request, credential: &credential, peer: asked.peer, certificate };
+        let call =
+            TokenCall { request: &request, credential: &credential, peer: asked.peer.address, certificate };
         let caller = Caller::of(&request, &credential);
         match self.endpoint.answer(call).await {
             Ok(issued) => self.grant(issued, asked),
@@ -259,30 +260,23 @@ impl<E: TokenEndpoint> Face<E> {
         }
     }
 
-    fn grant(&self, issued: IssuedToken, asked: &Asked) -> Answer {
+    fn grant(&self, issued: IssuedToken, asked: &Asked<'_>) -> Answer {
         self.counters.count_granted();
         let took = asked.elapsed();
         self.metrics.count_granted(Some(issued.authentication.method), took);
-        let client_id = shown(&issued.authentication.client_id);
         // The audit log has each of them; a line in this log too would cost as much as a good part of the token.
-        tracing::debug!(
-            client_id = &*client_id,
-            method = issued.authentication.method.as_str(),
-            credential = issued.authentication.credential.as_deref(),
-            scope = issued.scope.as_deref(),
-            expires_in = issued.expires_in.as_secs(),
-            peer = %asked.peer,
-            request_id = asked.id.as_str(),
-            "token granted"
-        );
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            log_grant(&issued, asked);
+        }
         if let Some(audit) = &self.audit {
             let record = audit.record(Event::TokenGranted);
-            audit.add(&asked.granted(record, &issued, &client_id, took));
+            audit.add(&asked.granted(record, &issued, took));
         }
         reply::token(issued)
     }
 
-    fn refuse(&self, refusal: &TokenRefusal, caller: Caller<'_>, asked: &Asked) -> Answer {
+    #[cold]
+    fn refuse(&self, refusal: &TokenRefusal, caller: Caller<'_>, asked: &Asked<'_>) -> Answer {
         match refusal.limit {
             Some(limit) => self.counters.count_limited(limit),
             None => self.counters.count_refused(&refusal.code),
@@ -298,7 +292,7 @@ impl<E: TokenEndpoint> Face<E> {
         message: &'static str,
         refusal: &TokenRefusal,
         caller: Caller<'_>,
-        asked: &Asked,
+        asked: &Asked<'_>,
     ) -> Answer {
         let client_id = caller.client_id.map(shown);
         let detail = refusal.detail.as_deref().map(shown);
@@ -310,7 +304,7 @@ impl<E: TokenEndpoint> Face<E> {
                 rule = refusal.rule.id(),
                 description = &*refusal.description,
                 detail = detail.as_deref(),
-                peer = %asked.peer,
+                peer = %asked.peer.address,
                 request_id = asked.id.as_str(),
                 "{message}"
             );
@@ -325,7 +319,7 @@ impl<E: TokenEndpoint> Face<E> {
     }
 
     /// The connection ends with the answer: who knows where the next request begins.
-    fn refused_head(&self, route: Option<Route>, reason: &'static str, asked: &Asked) -> Answer {
+    fn refused_head(&self, route: Option<Route>, reason: &'static str, asked: &Asked<'_>) -> Answer {
         let mut answer = match route {
             Some(Route::Token) => {
                 let refusal = TokenRefusal::new(ErrorCode::InvalidRequest, reason).by(Rule::HeadMalformed);
@@ -349,7 +343,7 @@ impl<E: TokenEndpoint> Face<E> {
         answer
     }
 
-    fn token_method_not_allowed(&self, asked: &Asked) -> Answer {
+    fn token_method_not_allowed(&self, asked: &Asked<'_>) -> Answer {
         let description = "the token endpoint takes POST requests alone";
         let refusal = TokenRefusal::new(ErrorCode::InvalidRequest, description).by(Rule::MethodNotAllowed);
         let mut answer = self.refuse(&refusal, Caller::default(), asked);
@@ -414,6 +408,20 @@ impl<E: TokenEndpoint> Face<E> {
         }
         Ok(if joined.is_empty() { first } else { joined.freeze() })
     }
+}
+
+#[cold]
+fn log_grant(issued: &IssuedToken, asked: &Asked<'_>) {
+    tracing::debug!(
+        client_id = issued.granted.client_id(),
+        method = issued.authentication.method.as_str(),
+        credential = issued.authentication.credential.as_deref(),
+        scope = issued.granted.scope(),
+        expires_in = issued.expires_in.as_secs(),
+        peer = %asked.peer.address,
+        request_id = asked.id.as_str(),
+        "token granted"
+    );
 }
 
 /// Why a body was not read to its end.
@@ -485,6 +493,9 @@ fn is_form(headers: &HeaderMap) -> bool {
     let (Some(content_type), None) = (types.next(), types.next()) else {
         return false;
     };
+    if content_type == "application/x-www-form-urlencoded" {
+        return true;
+    }
     let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
     essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }

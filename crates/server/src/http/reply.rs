@@ -29,7 +29,7 @@ pub(crate) const fn bytes_beside_token(scope: Option<&str>) -> usize {
 
 /// A token (RFC 6749 §5.1). The answer is written around the token where it lies, and is wiped in its place.
 pub(super) fn token(issued: IssuedToken) -> Answer {
-    let scope = issued.scope.as_deref().filter(|scope| !scope.is_empty());
+    let scope = issued.granted.scope();
     let room_bytes = bytes_beside_token(scope);
     let mut json = with_room(issued.access_token, room_bytes);
     json.insert_str(0, BEFORE_TOKEN);
@@ -188,7 +188,7 @@ pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::Authentication;
+    use crate::endpoint::{Authentication, Granted};
     use http_body_util::BodyExt as _;
     use jeton_proto::wire::client_auth::ClientAuthMethod;
     use std::time::Duration;
@@ -209,14 +209,9 @@ mod tests {
         let issued = IssuedToken {
             access_token: Secret::new(text),
             expires_in: Duration::from_secs(60),
-            scope: scope.map(str::to_owned),
-            audience: String::new(),
+            granted: Granted::new("worker", scope.map(str::to_owned), "").into(),
             jwt_id: String::new(),
-            authentication: Authentication {
-                client_id: "worker".to_owned(),
-                method: ClientAuthMethod::ClientSecretBasic,
-                credential: None,
-            },
+            authentication: Authentication { method: ClientAuthMethod::ClientSecretBasic, credential: None },
         };
         let body = super::token(issued).into_body().collect().await.unwrap().to_bytes();
         (body.as_ptr() == begin, serde_json::from_slice(&body).unwrap())

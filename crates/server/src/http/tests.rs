@@ -1,6 +1,6 @@
 use super::*;
 use crate::counters::CounterValues;
-use crate::endpoint::Authentication;
+use crate::endpoint::{Authentication, Granted};
 use hyper::body::Frame;
 use jeton_proto::secret::Secret;
 use jeton_proto::wire::client_auth::ClientAuthMethod;
@@ -29,14 +29,9 @@ impl TokenEndpoint for Echo {
         Ok(IssuedToken {
             access_token: Secret::from("a.b.c"),
             expires_in: Duration::from_mins(1),
-            scope: scope.map(str::to_owned),
-            audience: String::new(),
+            granted: Granted::new("client", scope.map(str::to_owned), "").into(),
             jwt_id: String::new(),
-            authentication: Authentication {
-                client_id: "client".to_owned(),
-                method: ClientAuthMethod::ClientSecretBasic,
-                credential: None,
-            },
+            authentication: Authentication { method: ClientAuthMethod::ClientSecretBasic, credential: None },
         })
     }
 }

@@ -20,7 +20,7 @@ pub(crate) use resealing::reseal_secrets;
 pub use rotation::{NewSecret, Rotated, SecretKeeping};
 pub use secrets::certificate_thumbprint;
 pub(crate) use secrets::{SECRET_PREFIX, SecretHasher, parse_digest_text, sealing_name};
-pub(crate) use snapshot::Clients;
+pub(crate) use snapshot::{Clients, KnownClient};
 pub use uses::LastUses;
 pub(crate) use uses::{SecretUses, UseFlusher};
 

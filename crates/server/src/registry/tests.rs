@@ -26,7 +26,7 @@ fn snapshot(registry: &Registry) -> Arc<Snapshot> {
 fn authenticated(registry: &Registry, secret: &Secret<String>) -> Result<String, AuthenticationFailure> {
     let snapshot = snapshot(registry);
     let client = snapshot.client("orders-worker").map(AsRef::as_ref);
-    authenticate(client, &registry.hasher.digest(secret), registry.clock.now())
+    authenticate(client.map(|client| &**client), &registry.hasher.digest(secret), registry.clock.now())
         .map(|secret| secret.name.clone())
 }
 

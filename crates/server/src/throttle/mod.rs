@@ -1,7 +1,7 @@
 //! Limits on what callers ask of the token endpoint: requests of each client, failed authentications, and clients that
 //! mint per call. What to do is decided in `jeton_proto`; here is the memory of it, and the answers.
 //!
-//! A request that is granted costs two hashes and two short locks here, of sixteen each; nothing is allocated for a key
+//! A request that is granted costs a hash and two short locks here, of sixteen each; nothing is allocated for a key
 //! that was seen before.
 
 mod kept_tokens;
@@ -59,10 +59,14 @@ impl Throttle {
         }
     }
 
+    /// By what the requests of a client are counted, as long as the process lives.
+    pub(crate) fn request_key(&self, client_id: &str) -> u64 {
+        self.hash(client_id)
+    }
+
     /// Counts a request of a client that has proved who it is, and refuses one too many.
-    pub(crate) fn requested(&self, client_id: &str, now: Moment) -> Result<(), TokenRefusal> {
+    pub(crate) fn requested(&self, key: u64, now: Moment) -> Result<(), TokenRefusal> {
         let RequestRate::AtMost(policy) = &self.rate else { return Ok(()) };
-        let key = self.hash(client_id);
         self.requests.lock(key).reserve(key, policy, now).map_err(|exhausted| {
             TokenRefusal::slow_down(
                 Limit::ClientRequests,

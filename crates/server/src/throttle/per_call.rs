@@ -2,12 +2,12 @@
 
 use super::{KeptTokens, MintPerCall, SHARDS, Sharded, Source, Throttling};
 use crate::endpoint::{Limit, TokenRefusal};
-use jeton_proto::issuance::Grant;
 use jeton_proto::mint_per_call::MintDetector;
 use jeton_proto::time::Moment;
 use jeton_proto::wire::error_response::printable;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// How many combinations of client, source, scope and audience are remembered at most.
 const MAX_KEYS: usize = 65_536;
@@ -45,14 +45,25 @@ impl PerCall {
         }
     }
 
-    /// Counts that `client_id` asks from `peer` for what it is granted.
-    pub(crate) fn asked(&self, client_id: &str, peer: SocketAddr, grant: &Grant<'_>, now: Moment) -> Minting {
+    /// By what it is counted that a client asks for this, as long as the process lives.
+    pub(crate) fn key(&self, client_id: &str, scope: &str, audience: &str) -> u64 {
+        self.hashing.hash_one((client_id, scope, audience))
+    }
+
+    /// Counts that `client_id` asks from `peer` for what has this key, and lives for `lifetime`.
+    pub(crate) fn asked(
+        &self,
+        key: u64,
+        client_id: &str,
+        peer: SocketAddr,
+        lifetime: Duration,
+        now: Moment,
+    ) -> Minting {
         if self.choice == MintPerCall::Off {
             return Minting::Usual;
         }
-        let source = Source::of(peer.ip());
-        let key = self.hashing.hash_one((client_id, source, &*grant.scope, &grant.audience));
-        let Err(exhausted) = self.detectors.lock(key).asked(key, grant.lifetime, now) else {
+        let key = self.hashing.hash_one((key, Source::of(peer.ip())));
+        let Err(exhausted) = self.detectors.lock(key).asked(key, lifetime, now) else {
             return Minting::Usual;
         };
         self.tell(client_id, peer, now);

@@ -15,21 +15,22 @@ fn throttle(rate: RequestRate) -> Throttle {
 #[test]
 fn r5_6_a_client_has_its_burst_and_others_have_theirs() {
     let throttle = throttle(RequestRate::new(2, 3).unwrap());
-    for client_id in ["one", "two"] {
+    let [one, two] = ["one", "two"].map(|client_id| throttle.request_key(client_id));
+    for client in [one, two] {
         for _ in 0..3 {
-            assert_eq!(throttle.requested(client_id, NOW), Ok(()));
+            assert_eq!(throttle.requested(client, NOW), Ok(()));
         }
-        let refusal = throttle.requested(client_id, NOW).unwrap_err();
+        let refusal = throttle.requested(client, NOW).unwrap_err();
         assert_eq!(refusal.limit, Some(Limit::ClientRequests));
         assert_eq!(refusal.retry_after, Some(Duration::from_secs(1)), "half a second, in whole seconds");
     }
-    assert_eq!(throttle.requested("one", NOW.saturating_add(Duration::from_millis(500))), Ok(()));
+    assert_eq!(throttle.requested(one, NOW.saturating_add(Duration::from_millis(500))), Ok(()));
 }
 
 #[test]
 fn r5_6_a_rate_that_is_off_refuses_nobody() {
     let throttle = throttle(RequestRate::Off);
-    assert!((0..10_000).all(|_| throttle.requested("one", NOW).is_ok()));
+    assert!((0..10_000).all(|_| throttle.requested(throttle.request_key("one"), NOW).is_ok()));
 }
 
 #[test]

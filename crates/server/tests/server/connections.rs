@@ -1,8 +1,11 @@
 //! Connections that are many, slow, or end in the middle.
 
 use super::{Answer, FORM, Running, add_worker, read_to_end};
-use jeton_server::{Config, Limits, Listen, Server};
+use jeton_server::endpoint::{IssuedToken, TokenCall, TokenEndpoint, TokenRefusal};
+use jeton_server::http::{Documents, Face};
+use jeton_server::{Config, Limits, Listen, Server, listen};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -45,6 +48,75 @@ async fn a_connection_is_kept_for_many_requests() {
             format!("POST /oauth/token HTTP/1.1\r\nHost: x\r\n{FORM}Content-Length: {}\r\n\r\n", body.len());
         stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
         assert_eq!(read_one(&mut stream).await.status, if good { 200 } else { 401 });
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_has_no_more_to_say_hears_its_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = add_worker(dir.path());
+    let server = Running::start(dir.path());
+    // The answer to a wrong secret waits for a look at the registry.
+    for (secret, status) in [(secret.expose().as_str(), 200), ("wrong", 401)] {
+        let mut stream = server.connect().await;
+        let body = format!("grant_type=client_credentials&client_id=worker&client_secret={secret}");
+        let head =
+            format!("POST /oauth/token HTTP/1.1\r\nHost: x\r\n{FORM}Content-Length: {}\r\n\r\n", body.len());
+        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let answer = Answer::parse(&read_to_end(&mut stream).await);
+        assert_eq!(answer.status, status);
+    }
+    server.stop().await;
+}
+
+/// Refuses everybody after a while.
+struct Slow;
+
+impl TokenEndpoint for Slow {
+    async fn answer(&self, _: TokenCall<'_>) -> Result<IssuedToken, TokenRefusal> {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        Err(TokenRefusal::invalid_client())
+    }
+}
+
+#[tokio::test]
+async fn what_comes_behind_the_last_request_takes_nothing_from_its_answer() {
+    let documents = Documents::new("http://localhost", b"{\"keys\":[]}".to_vec()).unwrap();
+    let face = Arc::new(Face::new(Slow, documents, Limits::default()));
+    let listeners = listen::bind(&Listen::Addresses(vec!["127.0.0.1:0".parse().unwrap()])).unwrap();
+    let address = listeners[0].local_addr().unwrap();
+    let serving = tokio::spawn(listen::serve(listeners, face, std::future::pending()));
+    let body = "grant_type=client_credentials&client_id=worker&client_secret=x";
+    let head = "POST /oauth/token HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+    let request = format!("{head}{FORM}Content-Length: {}\r\n\r\n{body}", body.len());
+    for more in ["", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // While it is answered.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        stream.write_all(more.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(Answer::parse(std::str::from_utf8(&answer).unwrap()).status, 401);
+        // A reset may come behind the end.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(stream.take_error().unwrap().is_none(), "the connection was reset");
+    }
+    serving.abort();
+}
+
+#[tokio::test]
+async fn t36_a_head_has_a_hundred_fields_at_most() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::start(dir.path());
+    for (fields, status) in [(Limits::MAX_HEADERS, 200), (Limits::MAX_HEADERS + 1, 431)] {
+        let mut stream = server.connect().await;
+        let others = "X: y\r\n".repeat(fields - 1);
+        let head = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{others}\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        assert_eq!(read_one(&mut stream).await.status, status);
     }
     server.stop().await;
 }
@@ -146,10 +218,10 @@ async fn the_drain_ends_when_its_time_is_over() {
 async fn many_at_once_are_all_answered() {
     let dir = tempfile::tempdir().unwrap();
     let secret = add_worker(dir.path());
-    let server = std::sync::Arc::new(Running::start(dir.path()));
+    let server = Arc::new(Running::start(dir.path()));
     let requests: Vec<_> = (0..200)
         .map(|at| {
-            let (server, secret) = (std::sync::Arc::clone(&server), secret.clone());
+            let (server, secret) = (Arc::clone(&server), secret.clone());
             let client_id = if at % 4 == 0 { format!("absent-{at}") } else { "worker".to_owned() };
             tokio::spawn(async move { server.request_token(&client_id, &secret, "").await.status })
         })

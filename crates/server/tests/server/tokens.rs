@@ -77,6 +77,55 @@ async fn audience_and_lifetime_are_those_of_the_client() {
 }
 
 #[tokio::test]
+async fn what_is_kept_for_the_usual_grant_is_for_no_other_and_ends_with_the_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(dir.path()).unwrap();
+    let settings = |client_id: &str, default: &str| ClientSettings {
+        allowed_scope: "a b".parse().unwrap(),
+        default_scope: Some(default.parse().unwrap()),
+        audiences: vec!["https://a.example".to_owned(), "https://b.example".to_owned()],
+        ..ClientSettings::new(client_id)
+    };
+    let one = registry.add(settings("one", "a")).unwrap();
+    let other = registry.add(settings("other", "a b")).unwrap();
+    let server = Running::start(dir.path());
+    let granted = async |client_id: &str, parameters: &str| {
+        let secret = if client_id == "one" { &one } else { &other };
+        let answer = server.request_token(client_id, secret, parameters).await;
+        let audience =
+            if parameters.contains("b.example") { "https://b.example" } else { "https://a.example" };
+        let claims = verify(&server, &answer, audience).await;
+        assert_eq!((claims.subject(), claims.audience()), (client_id, &[audience.to_owned()][..]));
+        assert_eq!(answer.json()["scope"], claims.scope().unwrap().to_string());
+        claims.scope().unwrap().to_string()
+    };
+    for _ in 0..2 {
+        for (client_id, parameters, scope) in [
+            ("one", "", "a"),
+            ("other", "", "a b"),
+            ("one", "&scope=b", "b"),
+            ("other", "&scope=a", "a"),
+            ("one", "&resource=https://b.example", "a"),
+            ("other", "&scope=b+a&resource=https://b.example", "a b"),
+            ("one", "&scope=a+b", "a b"),
+        ] {
+            assert_eq!(granted(client_id, parameters).await, scope, "{client_id}{parameters}");
+        }
+    }
+    let change = |record: &mut jeton_server::ClientRecord| {
+        record.settings.default_scope = Some("b".parse().unwrap());
+        Ok(())
+    };
+    registry.update("one", change).unwrap();
+    let begun = std::time::Instant::now();
+    while granted("one", "").await != "b" {
+        assert!(begun.elapsed() < Duration::from_secs(2), "a change is seen within a second");
+    }
+    assert_eq!((granted("one", "").await, granted("other", "").await), ("b".to_owned(), "a b".to_owned()));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn every_algorithm_signs_and_older_keys_stay_published() {
     let dir = tempfile::tempdir().unwrap();
     let secret = add_worker(dir.path());

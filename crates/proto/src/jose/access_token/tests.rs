@@ -151,3 +151,30 @@ proptest! {
         let _ = VerifiedClaims::parse(&bytes);
     }
 }
+
+proptest! {
+    /// Wherever the claims that tokens have in common end within a group of three bytes, and whatever characters they have.
+    #[test]
+    fn a_token_carries_what_its_claims_are_written_as(
+        issuer in "\\PC{0,12}", audience in prop::collection::vec("\\PC{0,9}", 1..3), client_id in "[ -~\\x00é😀]{0,7}",
+        scope in prop::option::of("[a-z]{1,5}( [a-z]{1,5}){0,2}"), jwt_id in "\\PC{0,5}", room_bytes in 0_usize..300,
+    ) {
+        static SIGNER: std::sync::LazyLock<AccessTokenSigner> =
+            std::sync::LazyLock::new(|| AccessTokenSigner::new(SigningKey::generate(Algorithm::EdDsa).unwrap()));
+        let audience: Vec<&str> = audience.iter().map(String::as_str).collect();
+        let scope: Option<Scope> = scope.map(|scope| scope.parse().unwrap());
+        let claims = AccessTokenClaims {
+            issuer: &issuer, subject: &client_id, client_id: &client_id, jwt_id: &jwt_id, ..claims(&audience, scope.as_ref())
+        };
+        let common = CommonClaims::new(&issuer, &audience, &client_id, scope.as_ref());
+        let token = SIGNER.sign_behind(&common, &claims.own(), room_bytes).unwrap();
+        prop_assert!(token.capacity() - token.len() >= room_bytes);
+        let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+        prop_assert_eq!(String::from_utf8(payload.clone()).unwrap(), claims.to_json());
+        let read: Value = serde_json::from_slice(&payload).unwrap();
+        prop_assert_eq!((read["iss"].as_str(), read["client_id"].as_str()), (Some(&*issuer), Some(&*client_id)));
+        let keys = SIGNER.key().public_jwk().verification_key().unwrap();
+        prop_assert_eq!(UnverifiedJws::parse(&token).unwrap().verify(&keys).unwrap(), payload);
+        prop_assert_eq!(token, SIGNER.sign(&claims).unwrap());
+    }
+}
