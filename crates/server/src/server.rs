@@ -303,6 +303,7 @@ impl Server {
             let issuer = face.endpoint();
             face.metrics().families(&Gauges {
                 counts: face.counters().values(),
+                requests: face.counters().requests(),
                 inquiries: face.inquiry_counters().values(),
                 registry_readable: issuer.authenticator.is_ready(),
                 registry_writable: issuer.desk.writability.is_writable(),

@@ -261,9 +261,9 @@ impl<E: TokenEndpoint> Face<E> {
     }
 
     fn grant(&self, issued: IssuedToken, asked: &Asked<'_>) -> Answer {
-        self.counters.count_granted();
         let took = asked.elapsed();
-        self.metrics.count_granted(Some(issued.authentication.method), took);
+        self.counters.count_granted(Some(issued.authentication.method));
+        self.metrics.time_granted(took);
         // The audit log has each of them; a line in this log too would cost as much as a good part of the token.
         if tracing::enabled!(tracing::Level::DEBUG) {
             log_grant(&issued, asked);
@@ -277,11 +277,8 @@ impl<E: TokenEndpoint> Face<E> {
 
     #[cold]
     fn refuse(&self, refusal: &TokenRefusal, caller: Caller<'_>, asked: &Asked<'_>) -> Answer {
-        match refusal.limit {
-            Some(limit) => self.counters.count_limited(limit),
-            None => self.counters.count_refused(&refusal.code),
-        }
-        self.metrics.count_refused(&refusal.code, caller.method, asked.elapsed());
+        self.counters.count_refused(&refusal.code, refusal.limit, caller.method);
+        self.metrics.time_refused(asked.elapsed());
         self.tell_refusal(Event::TokenRefused, "token refused", refusal, caller, asked)
     }
 

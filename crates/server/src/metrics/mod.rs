@@ -13,27 +13,24 @@ pub(crate) use families::Families;
 pub(crate) use listener::serve;
 
 use crate::audit::AuditCounts;
-use crate::counters::CounterValues;
+use crate::counters::{CounterValues, RequestCounts};
 use crate::inquiry_counters::InquiryCounterValues;
 use crate::keyring::KeyCounts;
 use crate::workers::Worker;
 use families::Durations;
 use jeton_proto::wire::client_auth::ClientAuthMethod;
-use jeton_proto::wire::error_response::ErrorCode;
 use std::array;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use table::{LATENCY_BOUNDS_US, OUTCOMES};
+use table::LATENCY_BOUNDS_US;
+pub(crate) use table::OUTCOMES;
 
-/// How a token request is told apart by its method: those of RFC 7591, and none.
-const METHODS: usize = ClientAuthMethod::ALL.len() + 1;
 const NO_METHOD: &str = "none";
 
 /// The counts of a server.
 #[derive(Debug)]
 pub struct Metrics {
-    requests: [[AtomicU64; METHODS]; OUTCOMES.len()],
     granted_seconds: Histogram,
     refused_seconds: Histogram,
     connections_opened: AtomicU64,
@@ -44,7 +41,6 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self {
-            requests: array::from_fn(|_| array::from_fn(|_| AtomicU64::new(0))),
             granted_seconds: Histogram::default(),
             refused_seconds: Histogram::default(),
             connections_opened: AtomicU64::new(0),
@@ -58,6 +54,7 @@ impl Default for Metrics {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gauges {
     pub(crate) counts: CounterValues,
+    pub(crate) requests: RequestCounts,
     pub(crate) inquiries: InquiryCounterValues,
     pub(crate) registry_readable: bool,
     pub(crate) registry_writable: bool,
@@ -74,13 +71,13 @@ pub(crate) struct Gauges {
 }
 
 impl Metrics {
-    pub(crate) fn count_granted(&self, method: Option<ClientAuthMethod>, took: Duration) {
-        self.count(0, method);
+    /// Takes note of how long a token took that was granted; [`Counters`](crate::Counters) count it.
+    pub(crate) fn time_granted(&self, took: Duration) {
         self.granted_seconds.record(took);
     }
 
-    pub(crate) fn count_refused(&self, code: &ErrorCode, method: Option<ClientAuthMethod>, took: Duration) {
-        self.count(outcome_of(code), method);
+    /// The same of a refusal.
+    pub(crate) fn time_refused(&self, took: Duration) {
         self.refused_seconds.record(took);
     }
 
@@ -94,22 +91,16 @@ impl Metrics {
         self.handshakes_failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn count(&self, outcome: usize, method: Option<ClientAuthMethod>) {
-        if let Some(counter) = self.requests.get(outcome).and_then(|row| row.get(method_index(method))) {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
     /// All of it as it is now.
     pub(crate) fn families(&self, gauges: &Gauges) -> Families {
         let counts = &gauges.counts;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut families = Families::default();
         families.begin(&table::TOKEN_REQUESTS);
-        for (outcome, row) in OUTCOMES.iter().zip(&self.requests) {
-            for (index, counter) in row.iter().enumerate() {
+        for (outcome, row) in OUTCOMES.iter().zip(&gauges.requests) {
+            for (index, count) in row.iter().enumerate() {
                 let method = ClientAuthMethod::ALL.get(index).map_or(NO_METHOD, |method| method.as_str());
-                families.sample(&[outcome, method], read(counter));
+                families.sample(&[outcome, method], *count);
             }
         }
         families.begin(&table::TOKEN_REQUEST_SECONDS);
@@ -196,27 +187,6 @@ impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.connections_ended.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-/// Where `code` stands in [`OUTCOMES`].
-const fn outcome_of(code: &ErrorCode) -> usize {
-    match code {
-        ErrorCode::InvalidRequest => 1,
-        ErrorCode::InvalidClient => 2,
-        ErrorCode::InvalidGrant => 3,
-        ErrorCode::UnauthorizedClient => 4,
-        ErrorCode::UnsupportedGrantType => 5,
-        ErrorCode::InvalidScope => 6,
-        ErrorCode::InvalidTarget => 7,
-        ErrorCode::ServerError => 8,
-        ErrorCode::TemporarilyUnavailable => 9,
-        ErrorCode::Other(_) => 10,
-    }
-}
-
-fn method_index(method: Option<ClientAuthMethod>) -> usize {
-    let known = |method| ClientAuthMethod::ALL.iter().position(|known| *known == method);
-    method.and_then(known).unwrap_or(METHODS - 1)
 }
 
 /// How long things took, in fixed buckets.

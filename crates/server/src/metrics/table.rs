@@ -28,7 +28,7 @@ impl Kind {
 }
 
 /// The values of the label `outcome` of token requests.
-pub(super) const OUTCOMES: [&str; 11] = [
+pub(crate) const OUTCOMES: [&str; 11] = [
     "granted",
     "invalid_request",
     "invalid_client",

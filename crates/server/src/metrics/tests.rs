@@ -1,12 +1,15 @@
 use super::table::{Kind, METRICS, Metric};
 use super::*;
+use crate::counters::Counters;
 use jeton_proto::time::Timestamp;
+use jeton_proto::wire::error_response::ErrorCode;
 use std::collections::BTreeMap;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
 
-fn gauges() -> Gauges {
+fn gauges(counters: &Counters) -> Gauges {
     Gauges {
+        requests: counters.requests(),
         counts: CounterValues { limited_failures: 4, ..CounterValues::default() },
         inquiries: InquiryCounterValues {
             revocation_unavailable: 9,
@@ -36,15 +39,22 @@ fn samples(text: &str) -> BTreeMap<&str, &str> {
 fn what_is_counted_is_told() {
     let metrics = Arc::new(Metrics::default());
     let basic = Some(ClientAuthMethod::ClientSecretBasic);
-    metrics.count_granted(basic, Duration::from_micros(50));
-    metrics.count_granted(basic, Duration::from_micros(51));
-    metrics.count_granted(None, Duration::from_secs(3600));
-    metrics.count_refused(&ErrorCode::InvalidScope, Some(ClientAuthMethod::PrivateKeyJwt), Duration::ZERO);
-    metrics.count_refused(&ErrorCode::Other("x".into()), None, Duration::ZERO);
+    let counters = Counters::default();
+    for (method, took) in [
+        (basic, Duration::from_micros(50)),
+        (basic, Duration::from_micros(51)),
+        (None, Duration::from_secs(3600)),
+    ] {
+        counters.count_granted(method);
+        metrics.time_granted(took);
+    }
+    counters.count_refused(&ErrorCode::InvalidScope, None, Some(ClientAuthMethod::PrivateKeyJwt));
+    counters.count_refused(&ErrorCode::Other("x".into()), None, None);
+    (0..2).for_each(|_| metrics.time_refused(Duration::ZERO));
     let open = metrics.connection();
     drop(metrics.connection());
     metrics.count_failed_handshake();
-    let text = metrics.families(&gauges()).text();
+    let text = metrics.families(&gauges(&counters)).text();
     let samples = samples(&text);
     for (name, value) in [
         (r#"jeton_server_token_requests_total{outcome="granted",method="client_secret_basic"}"#, "2"),
@@ -108,7 +118,7 @@ fn the_page_for_operators_has_every_metric_and_value() {
     for value in OUTCOMES.into_iter().chain(Worker::ALL.map(Worker::name)) {
         assert!(page.contains(&format!("`{value}`")), "{value}");
     }
-    let text = Metrics::default().families(&gauges()).text();
+    let text = Metrics::default().families(&gauges(&Counters::default())).text();
     for Metric { name, .. } in METRICS {
         assert_eq!(text.matches(&format!("# TYPE {name} ")).count(), 1, "{name}");
     }
@@ -168,11 +178,15 @@ fn decimal(number: &str) -> String {
 #[test]
 fn both_forms_tell_the_same() {
     let metrics = Arc::new(Metrics::default());
-    metrics.count_granted(Some(ClientAuthMethod::PrivateKeyJwt), Duration::from_micros(51));
-    metrics.count_granted(None, Duration::from_secs(3600));
-    metrics.count_refused(&ErrorCode::InvalidScope, None, Duration::from_millis(70));
+    let counters = Counters::default();
+    counters.count_granted(Some(ClientAuthMethod::PrivateKeyJwt));
+    counters.count_granted(None);
+    counters.count_refused(&ErrorCode::InvalidScope, None, None);
+    metrics.time_granted(Duration::from_micros(51));
+    metrics.time_granted(Duration::from_secs(3600));
+    metrics.time_refused(Duration::from_millis(70));
     let _open = metrics.connection();
-    let families = metrics.families(&gauges());
+    let families = metrics.families(&gauges(&counters));
     let teller = otlp::Teller { instance_id: None, started_at: Timestamp::from_unix_seconds(5) };
     let request = otlp::request(&families, &teller, Timestamp::from_unix_seconds(6));
     let request = serde_json::from_str(&request).unwrap();
