@@ -19,12 +19,12 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 /// How long, and up to how many bytes, the rest of a refused body is read and thrown away. Without that the system
 /// would reset the connection, and the caller lose the answer that says why.
@@ -118,20 +118,8 @@ pub(crate) async fn serve<E, S>(
     let mut seen = 0;
     let mut closing = false;
     loop {
-        // A request has nothing to do with either, and costs no look at them.
-        let aside = async {
-            tokio::select! {
-                biased;
-                _ = phase.changed(), if !closing => Aside::Phase,
-                () = &mut idle => Aside::Tick,
-            }
-        };
-        let event = match with_aside(|context| Pin::new(&mut connection).poll(context), aside).await {
-            First::Main(ended) => Event::Ended(ended),
-            First::Aside(Aside::Phase) => Event::Phase(*phase.borrow_and_update()),
-            First::Aside(Aside::Tick) => Event::Tick,
-        };
-        match event {
+        let serving = |context: &mut Context<'_>| Pin::new(&mut connection).poll(context);
+        match next_event(serving, idle.as_mut(), &mut phase, closing).await {
             Event::Ended(Ok(())) => break,
             Event::Ended(Err(error)) => {
                 tracing::debug!(%peer, %error, "connection ended by a fault");
@@ -218,9 +206,24 @@ enum Event {
     Tick,
 }
 
-enum Aside {
-    Phase,
-    Tick,
+/// What happens next. A request has nothing to do with phase and timer, and costs no look at them.
+async fn next_event(
+    serving: impl FnMut(&mut Context<'_>) -> Poll<hyper::Result<()>>,
+    idle: Pin<&mut Sleep>,
+    phase: &mut watch::Receiver<Phase>,
+    closing: bool,
+) -> Event {
+    let aside = async {
+        tokio::select! {
+            biased;
+            _ = phase.changed(), if !closing => Event::Phase(*phase.borrow_and_update()),
+            () = idle => Event::Tick,
+        }
+    };
+    match with_aside(serving, aside).await {
+        First::Main(ended) => Event::Ended(ended),
+        First::Aside(event) => event,
+    }
 }
 
 /// What the requests of a connection have in common.

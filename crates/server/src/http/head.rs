@@ -1,8 +1,8 @@
-//! Request heads that can be read in two ways: two readers that differ, a proxy and this server say, are how one
+//! Request heads. One that can be read in two ways is refused: two readers that differ, a proxy and this server say, are how one
 //! request is made to pass for another.
 
 use http::Version;
-use http::header::{HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 
 /// Finds what RFC 9112 has a server refuse and the HTTP library lets through; the text says what it is.
 pub(crate) fn check(version: Version, headers: &HeaderMap) -> Result<(), &'static str> {
@@ -40,6 +40,19 @@ fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), &'static str> {
         (Some(coding), None) if is_chunked(coding) => Ok(()),
         (Some(_), _) => Err("the transfer coding must be chunked, once, and no other"),
     }
+}
+
+/// Whether the body is a form (RFC 6749 §3.2), said once.
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(content_type), None) = (types.next(), types.next()) else {
+        return false;
+    };
+    if content_type == "application/x-www-form-urlencoded" {
+        return true;
+    }
+    let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }
 
 #[cfg(test)]

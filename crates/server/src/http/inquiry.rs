@@ -1,7 +1,8 @@
 //! Requests about tokens: `/oauth/introspect` and `/oauth/revoke`, read and refused like token requests.
 
 use super::asked::{Asked, Caller};
-use super::{Answer, BodyOutcome, Face, Panicked, catch_panic, credential, is_form, reply, shown};
+use super::head::is_form;
+use super::{Answer, BodyOutcome, Face, Panicked, catch_panic, credential, reply, shown};
 use crate::audit::Event;
 use crate::client_certificate::ClientCertificate;
 use crate::endpoint::{

@@ -23,7 +23,7 @@ use crate::inquiry_counters::InquiryCounters;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::registry::SECRET_PREFIX;
-use ::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use ::http::header::HeaderValue;
 use ::http::request::Parts;
 use ::http::{Method, Request, Response, StatusCode};
 use asked::{Asked, Caller, RequestIds};
@@ -229,7 +229,7 @@ impl<E: TokenEndpoint> Face<E> {
     async fn token_for(&self, head: &Parts, body: &[u8], asked: &Asked<'_>) -> Answer {
         let invalid_request =
             |rule, text: String| TokenRefusal::new(ErrorCode::InvalidRequest, text).by(rule);
-        if !is_form(&head.headers) {
+        if !head::is_form(&head.headers) {
             let refusal = invalid_request(
                 Rule::ContentType,
                 "the content type must be application/x-www-form-urlencoded".to_owned(),
@@ -483,18 +483,6 @@ pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     }
     let clean = text.len() <= MAX_ERROR_TEXT_BYTES && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     if clean { Cow::Borrowed(text) } else { Cow::Owned(printable(text)) }
-}
-
-fn is_form(headers: &HeaderMap) -> bool {
-    let mut types = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(content_type), None) = (types.next(), types.next()) else {
-        return false;
-    };
-    if content_type == "application/x-www-form-urlencoded" {
-        return true;
-    }
-    let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use super::*;
 use crate::counters::CounterValues;
 use crate::endpoint::{Authentication, Granted};
+use ::http::header::CONTENT_TYPE;
 use hyper::body::Frame;
 use jeton_proto::secret::Secret;
 use jeton_proto::wire::client_auth::ClientAuthMethod;
