@@ -118,9 +118,7 @@ pub fn decide<'a>(
     let scope = granted_scope(client, request.scope.as_deref())?;
     let audience = granted_audience(client, request, policy)?;
     let usual_audience = allowed_audiences(client, policy).next();
-    let usual_scope = client.granted_by_default();
-    let has_usual_scope = std::ptr::eq(scope.as_ref(), usual_scope) || *scope == *usual_scope;
-    let is_usual = has_usual_scope && audience.iter().copied().eq(usual_audience);
+    let is_usual = *scope == *client.granted_by_default() && audience.iter().copied().eq(usual_audience);
     Ok(Grant {
         scope,
         audience,

@@ -102,8 +102,8 @@ impl Drop for Wiped {
     }
 }
 
-/// Fills the memory of `bytes` with zeros, beyond their end too: they may have been longer.
-fn wipe(bytes: &mut Vec<u8>) {
+/// Fills the memory of `bytes` with zeros, beyond their end too: they may have been longer. They are as long as their memory then.
+pub fn wipe(bytes: &mut Vec<u8>) {
     bytes.clear();
     bytes.resize(bytes.capacity(), 0);
     zeroize::optimization_barrier(bytes.as_slice());

@@ -1,5 +1,6 @@
 //! A stream as the HTTP library is given it.
 
+use jeton_proto::secret::wipe;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,7 +15,7 @@ const MAX_PIECE_BYTES: usize = 2048;
 #[derive(Debug)]
 pub(super) struct KeptOpen<S> {
     stream: S,
-    /// Empty, and wiped, but while it is written: there may be a token in it.
+    /// Zeros alone, but while it is written: there may be a token in it.
     piece: Vec<u8>,
 }
 
@@ -57,14 +58,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for KeptOpen<S> {
             return Pin::new(&mut self.stream).poll_write_vectored(context, parts);
         }
         let Self { stream, piece } = &mut *self;
+        piece.clear();
         piece.reserve_exact(bytes);
         for part in parts {
             piece.extend_from_slice(part);
         }
         let written = Pin::new(stream).poll_write(context, piece);
-        piece.fill(0);
-        zeroize::optimization_barrier(piece.as_slice());
-        piece.clear();
+        wipe(piece);
         written
     }
 
@@ -140,6 +140,10 @@ mod tests {
         }
     }
 
+    fn is_wiped(piece: &Vec<u8>) -> bool {
+        piece.len() >= 11 && piece.len() == piece.capacity() && piece.iter().all(|byte| *byte == 0)
+    }
+
     fn write(stream: &mut KeptOpen<Peer>, parts: &[&[u8]]) -> Poll<usize> {
         let parts: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
         let mut context = Context::from_waker(Waker::noop());
@@ -152,9 +156,9 @@ mod tests {
         assert!(stream.is_write_vectored());
         for parts in [[&b"head "[..], b"canary"], [b" ", b"canary"]] {
             assert_eq!(write(&mut stream, &parts), Poll::Pending);
-            assert!(stream.piece.is_empty(), "while it waits");
+            assert!(is_wiped(&stream.piece), "while it waits");
             assert_eq!(write(&mut stream, &parts), Poll::Ready(4));
-            assert!(stream.piece.is_empty() && stream.piece.capacity() >= 7);
+            assert!(is_wiped(&stream.piece));
         }
         let peer = stream.into_inner();
         assert_eq!(peer.calls, [("one", 11), ("one", 11), ("one", 7), ("one", 7)]);
